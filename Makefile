@@ -7,10 +7,10 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo fixtures notebooks test thorough accuracy check clients dist faults brokers bench page migrate lock format
+.PHONY: help install demo fixtures notebooks test thorough accuracy check clients conformance dist faults brokers bench page migrate lock format
 
 help: install ## list these targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## create .venv from the lock file
 
@@ -32,7 +32,7 @@ notebooks: install ## run every notebook on the sample, and keep what they say
 	$(BIN)/python -m analysis.sample $(BIN)/python -m tests.notebooks.execution
 
 test: install ## the tests of an engineer's day, against a real PostgreSQL and a real broker
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not clients and not faults and not thorough and not accuracy"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not clients and not faults and not thorough and not accuracy and not conformance"
 
 thorough: install ## what takes long: programs as processes, whole events, tests of the tests, notebooks
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough --durations 25
@@ -59,6 +59,9 @@ clients: install ## clients that tools make of docs/backend-api.yaml (needs npm)
 
 dist: install ## wheel, sdist, clients, bill of materials, checksums: what a release is made of
 	$(BIN)/python -m deploy.release $(ARGS)
+
+conformance: install ## the document of the OpenADR specification against our service: SPECIFICATION=path/openadr3.yaml
+	SPECIFICATION=$(SPECIFICATION) $(BIN)/python -m pytest -m conformance -rfEsP tests/integration/test_openadr_conformance.py --examples $${EXAMPLES:-100}
 
 brokers: install ## brokers other than mosquitto (needs rabbitmq-server, nats-server and ejabberd)
 	$(BIN)/python -m pytest -m brokers tests/faults

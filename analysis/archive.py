@@ -35,11 +35,11 @@ class ArchiveScans:
 
     @property
     def _options(self) -> dict[str, str]:
-        given = {name: values[0] for name, values in parse_qs(self._parts.query).items()}
-        options = {ours: given[name] for name, ours in OPTIONS.items() if name in given}
-        if "endpoint_override" in given:
-            scheme = given.get("scheme", "https")
-            options["aws_endpoint_url"] = f"{scheme}://{given['endpoint_override']}"
+        parameters = {name: values[0] for name, values in parse_qs(self._parts.query).items()}
+        options = {ours: parameters[name] for name, ours in OPTIONS.items() if name in parameters}
+        if "endpoint_override" in parameters:
+            scheme = parameters.get("scheme", "https")
+            options["aws_endpoint_url"] = f"{scheme}://{parameters['endpoint_override']}"
             options["aws_allow_http"] = str(scheme == "http").lower()
         return options
 

@@ -10,7 +10,7 @@ _KEYS = ["timestamp", "load_type", "ven_id", "load_id"]
 
 
 def flexibility(grid: DatabaseGrid, start: Instant, end: Instant, *, every: str = "30m") -> pl.DataFrame:
-    """By load: `timestamp`, `load_type`, `ven_id`, `load_id`, `used_power_kw`, `shed_capability_kw`.
+    """Return by load `timestamp`, `load_type`, `ven_id`, `load_id`, `used_power_kw`, `shed_capability_kw`.
 
     Means of reported values. Many VENs report a load's flexibility only when they describe it, perhaps
     every half hour: a finer `every` leaves gaps, which are null.

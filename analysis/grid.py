@@ -29,7 +29,7 @@ SUMS = {"used_power_kw": "used_power_kw_sum", "shed_power_kw": "shed_power_kw_su
 
 
 class CoarserThanRequestedWarning(UserWarning):
-    """Retention has deleted what an exact answer would need."""
+    """Retention has deleted data that an exact result would need."""
 
 
 class ForecastWarning(UserWarning):
@@ -118,7 +118,7 @@ class Grid(ABC):
         start: Instant = None,
         end: Instant = None,
     ) -> pl.DataFrame:
-        """What loads will use, and could shed, by half hour, up to 48 hours ahead.
+        """The forecast of usage and shed capability, by half hour, up to 48 hours ahead.
 
         Args:
             load_type: one type of load, such as `ev`; without: all.
@@ -138,11 +138,11 @@ class Grid(ABC):
         """
         of_type, chosen = checked_type(load_type), checked_by(by, load_type)
         within = time_range_us(start, end, self._zone)
-        made = self._forecast(of_type, chosen, within)
-        if made.note:
-            warnings.warn(made.note, ForecastWarning, stacklevel=2)
-        shape = ForecastPoint if isinstance(made, Forecast) else LoadTypeForecastPoint
-        frame = in_zone(entries_frame(shape, made.points), self.zone)
+        rows = self._forecast(of_type, chosen, within)
+        if rows.note:
+            warnings.warn(rows.note, ForecastWarning, stacklevel=2)
+        shape = ForecastPoint if isinstance(rows, Forecast) else LoadTypeForecastPoint
+        frame = in_zone(entries_frame(shape, rows.points), self.zone)
         return frame.clear() if within.is_empty else frame
 
     def events(self) -> pl.DataFrame:

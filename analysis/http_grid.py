@@ -50,7 +50,7 @@ class HttpGrid(Grid):
         return without_password(self._url)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: there are no open connections."""
 
     def _points(
         self, of: dict[str, str], width_s: int, within: TimeRangeUs, aggregate: Aggregate

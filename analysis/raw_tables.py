@@ -67,7 +67,7 @@ class RawTables:
         return self._whole(ven_statuses)
 
     def rejected(self) -> pl.DataFrame:
-        """Messages that were refused, with the reason and the bytes."""
+        """Rejected messages, with the reason and the bytes."""
         return self._whole(rejected_messages)
 
     def batches(self) -> pl.DataFrame:
@@ -161,16 +161,16 @@ class RawTables:
 
 def _dropped_until(connection: dbapi.Connection) -> datetime:
     query = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S)
-    found = _fetch_from(connection, horizons, query)
-    since: datetime = BEGINNING if found.is_empty() else found.item()
+    frame = _fetch_from(connection, horizons, query)
+    since: datetime = BEGINNING if frame.is_empty() else frame.item()
     return since
 
 
 def _archived_files(connection: dbapi.Connection, table: Table, until: datetime) -> Iterator[ArchivedFile]:
     """The files of a raw table for the days before a time, oldest first."""
     query = select(archived_days.c.day, cast(archived_days.c.manifest, Text).label("manifest"))
-    found = _fetch_from(connection, archived_days, query.order_by(archived_days.c.day))
-    for day, manifest in found.iter_rows():
+    frame = _fetch_from(connection, archived_days, query.order_by(archived_days.c.day))
+    for day, manifest in frame.iter_rows():
         if start_of(day) < until:
             yield from manifest_of(manifest).of_table(table.name)
 
@@ -178,8 +178,8 @@ def _archived_files(connection: dbapi.Connection, table: Table, until: datetime)
 def _extents(connection: dbapi.Connection, table: Table) -> Iterator[tuple[datetime, datetime]]:
     """The first and the last instant in each partition that has rows, and between partitions.
 
-    Each is asked of the table, by the partition's bounds: so one partition is locked at a time, and rows that
-    move meanwhile are found where they are then.
+    Each is queried from the table by the partition's bounds, so that one partition is locked at a time, and
+    rows that are moved meanwhile are still found.
     """
     edges = _read(connection, _EDGES.format(table.name))
     for start, end in pairwise([BEGINNING, *edges.get_column("edge"), END]):

@@ -26,7 +26,7 @@ WINDOW = "[$__rate_interval]"
 WIDTH, HEIGHT, PER_ROW = 8, 7, 3
 UNITS = {"seconds": "s", "bytes": "bytes"}
 NO_PANEL = frozenset({"gridgate_build"})
-"""A line of text, not a curve."""
+"""Metrics shown as text, not as a curve."""
 
 OVERVIEW = (
     "gridgate_jobs_alarms_open",
@@ -59,12 +59,12 @@ def families() -> list[Family]:
     for collector in (Backlog(engine, lambda: now), RejectedSize(engine), AlarmConditions(engine)):
         jobs.register(collector)
     registries = (IngestMetrics(lambda: now).registry, jobs, RequestMetrics().registry)
-    found = {family.name: family for registry in registries for family in _families(registry)}
-    return [family for family in found.values() if family.name not in NO_PANEL]
+    by_name = {family.name: family for registry in registries for family in _families(registry)}
+    return [family for family in by_name.values() if family.name not in NO_PANEL]
 
 
 def _families(registry: CollectorRegistry) -> Iterator[Family]:
-    """Also those that have no sample yet, whose labels only their collector knows."""
+    """Yield metrics, including those without samples, whose labels only their collector knows."""
     for collector in list(registry._collector_to_names):  # noqa: SLF001 - there is no other way to list them
         describe = getattr(collector, "describe", collector.collect)
         names = getattr(collector, "_labelnames", ())
@@ -78,7 +78,7 @@ def _family(metric: Metric, labels: tuple[str, ...]) -> Family:
 
 
 def expressions(family: Family) -> Mapping[str, str]:
-    """PromQL by legend."""
+    """Return PromQL expressions by legend."""
     labels = [f"exported_{label}" if label in {"job", "instance"} else label for label in family.labels]
     legend, by = " ".join(f"{{{{{label}}}}}" for label in labels), ", ".join(labels)
     match family.kind:
@@ -101,7 +101,7 @@ def _over(function: str, labels: str) -> str:
 
 
 def dashboard(metrics: Iterable[Family]) -> Mapping[str, Any]:
-    """Grafana's model of the dashboard."""
+    """Return Grafana's model of the dashboard."""
     by_name = {family.name: family for family in metrics}
     rows = {"Overview": [by_name[name] for name in OVERVIEW]}
     for family in by_name.values():
@@ -173,7 +173,7 @@ def as_json() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    return program_parser("deploy.dashboards", "Write the dashboard of Grafana anew.", [], [""])
+    return program_parser("deploy.dashboards", "Regenerate the dashboard of Grafana.", [], [""])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m deploy.release`: what a release is made of, as files in one folder.
+"""`python -m deploy.release`: builds the artefacts of a release in one folder.
 
 Wheel and sdist, a Python and a TypeScript client of the API, a bill of materials, and the checksums of all.
-The same source and the same tools make the same bytes.
+Builds are reproducible: the same source and the same tools give the same bytes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ EPOCH = "1580601600"
 
 
 Maker = Callable[[Path, Path], None]
-"""Makes an artefact, given a folder to work in and one for the result."""
+"""Builds an artefact, given a work folder and one for the result."""
 
 
 class ReleaseError(Exception):
@@ -37,7 +37,7 @@ class ReleaseError(Exception):
 
 
 class SkippedError(Exception):
-    """An artefact cannot be made on this machine."""
+    """An artefact cannot be built on this machine."""
 
 
 def main() -> int:
@@ -51,24 +51,24 @@ def main() -> int:
 
 
 def release(into: Path, write_line: Callable[[str], None], makers: Mapping[str, Maker]) -> None:
-    """Make artefacts, and replace those of an earlier release in a folder.
+    """Build artefacts, and replace those of an earlier release in a folder.
 
     Args:
-        into: the folder; files that no release made stay there.
-        write_line: takes a line on each artefact, or why it was not made.
-        makers: what makes each artefact, by its name.
+        into: the folder; files of no release stay there.
+        write_line: prints a line for each artefact, or why it was skipped.
+        makers: builder of each artefact, by its name.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        made, work = Path(scratch) / "made", Path(scratch) / "work"
-        made.mkdir()
+        output, work = Path(scratch) / "made", Path(scratch) / "work"
+        output.mkdir()
         for name, make in makers.items():
             (work / name).mkdir(parents=True)
             try:
-                make(work / name, made)
+                make(work / name, output)
             except SkippedError as reason:
                 write_line(f"{name}: left out, as {reason}")
-        write_checksums(made)
-        _replace(made, into)
+        write_checksums(output)
+        _replace(output, into)
     for path in sorted(into / name for name in checksums(into)):
         write_line(str(path))
 
@@ -88,24 +88,24 @@ def checksums(folder: Path) -> dict[str, str]:
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
-def _replace(made: Path, into: Path) -> None:
-    """Move the artefacts in, and remove those of the release before."""
+def _replace(output: Path, into: Path) -> None:
+    """Move the artefacts in, and remove those of the previous release."""
     into.mkdir(parents=True, exist_ok=True)
     for name in checksums(into):
         (into / Path(name).name).unlink(missing_ok=True)
-    for path in made.iterdir():
+    for path in output.iterdir():
         shutil.move(path, into / path.name)
 
 
 CLIENT_SETTINGS = "post_hooks: []\ncontent_type_overrides: {text/csv: application/octet-stream}\n"
-"""The generator knows no bodies of CSV: they are sent as they are given, with their own media type."""
+"""The generator does not support CSV bodies: they are sent unchanged, with their own media type."""
 
 
-def _gridgate(_work: Path, made: Path) -> None:
-    _build(REPOSITORY, made)
+def _gridgate(_work: Path, output: Path) -> None:
+    _build(REPOSITORY, output)
 
 
-def _python_client(work: Path, made: Path) -> None:
+def _python_client(work: Path, output: Path) -> None:
     project = work / "client"
     shutil.copytree(SDK / "python", project)
     (work / "config.yaml").write_text(CLIENT_SETTINGS)
@@ -113,10 +113,10 @@ def _python_client(work: Path, made: Path) -> None:
     package = ("--output-path", project / "gridgate_client", "--config", work / "config.yaml")
     _run(_beside_python("openapi-python-client"), *words, *package, cwd=work)
     _run(sys.executable, "-m", "compileall", "-q", project / "gridgate_client", cwd=work)
-    _build(project, made)
+    _build(project, output)
 
 
-def _typescript_client(work: Path, made: Path) -> None:
+def _typescript_client(work: Path, output: Path) -> None:
     if shutil.which("npm") is None:
         raise SkippedError(f"{NO_NPM} (Debian: apt-get install npm)")
     project = work / "client"
@@ -127,23 +127,23 @@ def _typescript_client(work: Path, made: Path) -> None:
     _run(programs / "tsc", cwd=project)
     description = project / "package.json"
     description.write_text(json.dumps(json.loads(description.read_text()) | {"version": VERSION}, indent=2))
-    _run("npm", "pack", "--ignore-scripts", "--pack-destination", made, cwd=project)
+    _run("npm", "pack", "--ignore-scripts", "--pack-destination", output, cwd=project)
 
 
-def _bill_of_materials(work: Path, made: Path) -> None:
+def _bill_of_materials(work: Path, output: Path) -> None:
     """The packages of a server, with the digests of the lock, as CycloneDX."""
     description = (REPOSITORY / "pyproject.toml").read_text()
     (work / "pyproject.toml").write_text(
         description.replace('dynamic = ["version"]', f'version = "{VERSION}"', 1)
     )
-    target = made / f"gridgate-{VERSION}.cdx.json"
+    target = output / f"gridgate-{VERSION}.cdx.json"
     options = ("--pyproject", work / "pyproject.toml", "--output-reproducible", "-o", target)
     lock = REPOSITORY / "requirements-run.lock"
     _run(_beside_python("cyclonedx-py"), "requirements", lock, *options, cwd=work)
     bill = json.loads(target.read_text())
     for tool in bill["metadata"]["tools"]["components"]:
         del tool["externalReferences"]
-    # Where a package comes from is the business of whoever installs it: its name is enough.
+    # The name suffices: where a package comes from is up to whoever installs it.
     for component in bill["components"]:
         for reference in component["externalReferences"]:
             reference["url"] = component["purl"]
@@ -158,9 +158,9 @@ MAKERS: Mapping[str, Maker] = {
 }
 
 
-def _build(project: Path, made: Path) -> None:
-    """Wheel and sdist, by the installed backend: nothing is fetched."""
-    _run(sys.executable, "-m", "hatchling", "build", "-d", made, "-t", "sdist", "-t", "wheel", cwd=project)
+def _build(project: Path, output: Path) -> None:
+    """Build wheel and sdist with the installed backend: nothing is downloaded."""
+    _run(sys.executable, "-m", "hatchling", "build", "-d", output, "-t", "sdist", "-t", "wheel", cwd=project)
 
 
 def _beside_python(program: str) -> Path:

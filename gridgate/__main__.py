@@ -18,9 +18,9 @@ from schemas.programs.extras import MissingExtraError
 from schemas.programs.version import VERSION
 
 PROGRAMS = {
-    "ingest": ("ingest", "take what VENs report, and publish commands to them"),
-    "jobs": ("jobs", "make summaries, and run events"),
-    "serving": ("serving", "answer over HTTP"),
+    "ingest": ("ingest", "store reports of VENs, and publish commands to them"),
+    "jobs": ("jobs", "compute summaries, and run events"),
+    "serving": ("serving", "serve the HTTP API"),
     "local": ("local", "everything on this machine (extra: local)"),
     "demo": ("local", "the same with 50 simulated homes"),
     "sample": ("analysis.sample", "a database with two weeks of a fleet (extra: analysis)"),
@@ -74,7 +74,7 @@ def commands() -> list[str]:
 
 
 def usage() -> str:
-    """What `--help` prints."""
+    """Return the text of `--help`."""
     lines = "\n".join(f"  {name:<10}{about}" for name, (_, about) in PROGRAMS.items())
     codes = "\n".join(f"  {code:<4}{meaning}" for code, meaning in EXIT_CODES.items())
     return USAGE.format(commands=lines, codes=codes).rstrip()
@@ -99,7 +99,7 @@ def _alembic(name: str, words: Sequence[str]) -> None:
 
 
 def _check_arguments(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """End with an event of the log where a parser that is not ours would write plain text."""
+    """Log a usage error as an event, as a foreign parser would write plain text."""
     text = StringIO()
     try:
         with redirect_stderr(text):

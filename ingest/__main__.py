@@ -1,4 +1,4 @@
-"""`python -m ingest`: MQTT, and reports of OpenADR clients, to raw tables."""
+"""`python -m ingest`: stores MQTT messages and reports of OpenADR clients in the raw tables."""
 
 import argparse
 import gc
@@ -41,7 +41,7 @@ from ingest.storing.worker import Metrics, WakeableSource, Worker
 from ingest.writers.pool import WriterPool
 from ingest.writers.source import PipeSource, ReportedMetrics, ReportSender
 from ingest.writers.suspects import Suspects
-from ingest.writers.writer import Surroundings
+from ingest.writers.writer import WriterContext
 from schemas.db.answers import AnswerMonitor
 from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import connect
@@ -57,11 +57,11 @@ from schemas.tables.ledger import REPLAY
 MOST_WORKERS_BY_DEFAULT = 4
 """Each is a process and a connection; more of them were not measured."""
 
-PUT_ASIDE = "each process that was to store it ended"
+WRITERS_ENDED = "each process that was to store it ended"
 
 
 class Database(Struct, frozen=True):
-    """What all threads of this process share of the database: its address, its time, and how it is."""
+    """What all threads of this process share of the database: its URL, its clock, and its health."""
 
     url: str
     clock: DatabaseClock
@@ -104,8 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         [IngestSettings],
         [
             "",
-            "rejected --replay    # store what was refused and can be accepted now",
-            "retire               # before a worker's client id is given up",
+            "rejected --replay    # store rejected messages that can be accepted now",
+            "retire               # before a worker's client id is abandoned",
         ],
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -114,9 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     writer = commands.add_parser("writer")  # started by `serve`, not by people
     writer.add_argument("number", type=int)
     writer.add_argument("socket", type=int)
-    rejected = commands.add_parser("rejected", help="count what was refused, by reason; or try it again")
+    rejected = commands.add_parser("rejected", help="count rejected messages by reason, or replay them")
     rejected.add_argument("--replay", action="store_true", help="store what can be accepted now")
-    rejected.add_argument("--reason", help="replay only messages refused for this reason")
+    rejected.add_argument("--reason", help="replay only messages rejected for this reason")
     return parser
 
 
@@ -168,7 +168,7 @@ def _serve() -> None:
 
 
 def _workers(settings: IngestSettings) -> int:
-    """By the processors that this process may use."""
+    """Return the number of writers: by default one a CPU that this process may use, up to a limit."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return settings.workers or min(cores, MOST_WORKERS_BY_DEFAULT)
 
@@ -177,7 +177,7 @@ SideWork = AbstractContextManager[object]
 
 
 def _dispatching(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> SideWork:
-    """Commands go out on a thread of their own, beside the telemetry that comes in."""
+    """Publish commands on a thread of their own, so that they do not delay telemetry."""
     if settings.command_dispatcher == "off":
         return nullcontext()
     holder = f"{settings.mqtt_client_id}/{uuid.uuid4().hex[:8]}"
@@ -185,7 +185,7 @@ def _dispatching(settings: IngestSettings, database: Database, metrics: IngestMe
 
 
 def _giving_credentials(settings: IngestSettings, database: Database) -> SideWork:
-    """Credentials of VENs go to the broker on a thread of their own, if we have an administrator's login."""
+    """Apply VENs' credentials at the broker on a thread of their own, given an administrator's login."""
     if settings.mqtt_admin_url is None:
         return nullcontext()
     return CredentialDispatcher(
@@ -194,7 +194,7 @@ def _giving_credentials(settings: IngestSettings, database: Database) -> SideWor
 
 
 def _draining_reports(settings: IngestSettings, database: Database, metrics: IngestMetrics) -> SideWork:
-    """Reports that serving has accepted are stored on a thread of their own."""
+    """Store reports that serving has accepted, on a thread of their own."""
     quotas, max_ahead = Quotas(settings.limits), timedelta(seconds=settings.max_ahead_s)
     worker = f"{settings.mqtt_client_id}/reports"
     return ReportDrain(
@@ -203,7 +203,7 @@ def _draining_reports(settings: IngestSettings, database: Database, metrics: Ing
 
 
 def _notifying(settings: IngestSettings, database: Database) -> SideWork:
-    """Notifications of OpenADR go to the broker on a thread of their own, where clients may use it."""
+    """Publish OpenADR notifications on a thread of their own, where clients may use the broker."""
     if not settings.openadr_mqtt_uris:
         return nullcontext()
     return MqttNotifier(settings, lambda: MessageOutbox(database.connect("notifications")), database.clock)
@@ -245,14 +245,14 @@ def _work(
         signal.signal(stop, lambda *_: stopping.set())
     if serve_health is not None:
         serve_health()
-    # What the imports have made lives as long as we do: the collector need not look at it for each batch.
+    # Objects that the imports created live as long as the process: exempt them from garbage collection.
     gc.freeze()
     subscriber.start()
     try:
         run()
     finally:
         stopping.set()
-        subscriber.stop()  # its thread would keep a process alive whose worker has failed
+        subscriber.stop()  # else its thread would keep the process alive after the worker failed
     if failures:
         sys.exit(1)
 
@@ -264,18 +264,18 @@ def _pool(
     metrics: IngestMetrics,
     stopping: threading.Event,
 ) -> WriterPool:
-    """Several writer processes, which share what the broker lets us have in flight."""
+    """Return several writer processes, which share the broker's receive maximum."""
     count = _workers(settings)
-    surroundings = Surroundings(
+    context = WriterContext(
         subscriber,
         _launch_writer,
         metrics,
         Suspects(),
-        partial(_put_aside, database, settings.mqtt_client_id),
+        partial(_reject, database, settings.mqtt_client_id),
         stopping,
         most_messages=max(settings.mqtt_receive_maximum // count, 1),
     )
-    return WriterPool(count, surroundings)
+    return WriterPool(count, context)
 
 
 def _launch_writer(number: int, theirs: socket.socket) -> subprocess.Popen[bytes]:
@@ -283,13 +283,13 @@ def _launch_writer(number: int, theirs: socket.socket) -> subprocess.Popen[bytes
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])  # noqa: S603 - ours
 
 
-def _put_aside(database: Database, worker: str, message: Received) -> bool:
-    """Store a message among the rejected; it waits for another writer where that fails."""
+def _reject(database: Database, worker: str, message: Received) -> bool:
+    """Move a message to the rejected messages; returns whether that worked, else it is retried."""
     try:
         with database.connect("ingest") as connection:
-            Store(connection, worker).write(Batch.refusing(message, FAULT, PUT_ASIDE))
+            Store(connection, worker).write(Batch.rejecting(message, FAULT, WRITERS_ENDED))
     except Exception as error:  # noqa: BLE001 - of any kind: it must not end the thread of a writer
-        structlog.get_logger().error("not_put_aside", topic=message.topic, error=str(error).strip())
+        structlog.get_logger().error("not_rejected", topic=message.topic, error=str(error).strip())
         return False
     return True
 
@@ -353,7 +353,7 @@ def _serve_monitoring(metrics: IngestMetrics, trouble: Trouble, port: int, host:
 
 
 def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.ExceptHookArgs]:
-    """Without the network's thread we would wait for ever: end, so that a supervisor starts us again."""
+    """End the process when a thread fails: the supervisor then restarts it instead of it waiting for ever."""
     failures: list[threading.ExceptHookArgs] = []
 
     def fail(failure: threading.ExceptHookArgs) -> None:
@@ -366,7 +366,7 @@ def _stop_at_failure_of_a_thread(stopping: threading.Event) -> list[threading.Ex
 
 
 def _mark(metrics: IngestMetrics, ready_file: Path | None, trouble: str | None) -> None:
-    """Show whether messages can arrive, by `/health` and by the ready file."""
+    """Report whether messages can arrive, by `/health` and by the ready file."""
     metrics.subscribed(trouble)
     if ready_file is None:
         return

@@ -14,7 +14,7 @@ BATCH_SIZES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
 COMMIT_TIMES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 LAGS_S = (0.1, 0.3, 1, 3, 10, 30, 100, 1_000, 10_000, 100_000)
 TOLERATED_FAILURES = 3
-"""Failed commits in a row that do not make the worker unhealthy."""
+"""Consecutive failed commits that do not make the worker unhealthy."""
 
 
 class IngestMetrics:
@@ -24,11 +24,11 @@ class IngestMetrics:
         self._clock = clock
         self.registry = CollectorRegistry()
         self.registry.register(BuildInfo("ingest"))
-        self._received = self._counter("messages_received", "Messages taken from the broker")
+        self._received = self._counter("messages_received", "Messages received from the broker")
         self._rows = self._counter("rows_stored", "Rows inserted", ["kind"])
-        self._duplicates = self._counter("messages_duplicate", "Messages that were stored already")
-        self._rejected = self._counter("rejected", "Messages and load entries refused", ["reason"])
-        self._failures = self._counter("commit_failures", "Attempts to commit that failed")
+        self._duplicates = self._counter("messages_duplicate", "Messages that had been stored before")
+        self._rejected = self._counter("rejected", "Messages and load entries rejected", ["reason"])
+        self._failures = self._counter("commit_failures", "Failed attempts to commit")
         self._batch = self._histogram("batch_messages", "Messages in one transaction", BATCH_SIZES)
         self._commit = self._histogram("commit_seconds", "Time to write and commit a batch", COMMIT_TIMES_S)
         self._lag = self._histogram("lag_seconds", "From a batch's newest device time to its commit", LAGS_S)
@@ -64,7 +64,7 @@ class IngestMetrics:
         self._in_flight.inc(messages)
 
     def returned(self, messages: int) -> None:
-        """Taken messages wait again."""
+        """Count messages as no longer in flight."""
         self._returned += messages
         self._in_flight.dec(messages)
 
@@ -72,11 +72,11 @@ class IngestMetrics:
         self._in_flight.dec(messages)
 
     def stored(self, batch: Batch, stored: Stored, duration_s: float) -> None:
-        """One committed batch."""
+        """Count one committed batch."""
         self.committed(stored, duration_s, batch.newest())
 
     def committed(self, stored: Stored, duration_s: float, newest: datetime | None, writer: int = 0) -> None:
-        """One transaction; `newest` is the newest device time of its reports."""
+        """Count one transaction; `newest` is the newest device time of its reports."""
         self._failed_in_a_row[writer] = 0
         self._batch.observe(stored.messages)
         self._commit.observe(duration_s)
@@ -107,14 +107,14 @@ class IngestMetrics:
         self._is_dispatching = is_on
 
     def subscribed(self, trouble: str | None) -> None:
-        """Set why no messages can arrive; None: they can."""
+        """Set the reason why no messages can arrive; None if they can."""
         self._not_subscribed = trouble
 
     def session_lost(self) -> None:
         self._sessions_lost.inc()
 
     def trouble(self) -> str | None:
-        """The reason for being unhealthy; None while healthy."""
+        """Return the reason for being unhealthy; None while healthy."""
         if self._not_subscribed is not None:
             return self._not_subscribed
         failed_in_a_row = max(self._failed_in_a_row.copy().values(), default=0)

@@ -49,35 +49,35 @@ class Tolerance(Settings):
         ge=0,
         le=1e8,
         validation_alias="INGEST_MAX_AHEAD_S",
-        description="a timestamp further ahead of our clock than this is refused",
+        description="most seconds that a timestamp may be ahead of the clock; others are rejected",
     )
     max_payload_bytes: int = Field(
         1_048_576,
         ge=1_024,
         le=16_777_216,
         validation_alias="INGEST_MAX_PAYLOAD_BYTES",
-        description="bytes of one message; a longer one is refused as `too_large`",
+        description="longest message, bytes; a longer one is rejected as `too_large`",
     )
     max_loads_of_ven: int = Field(
         1_000,
         ge=1,
         le=100_000,
         validation_alias="INGEST_MAX_LOADS_OF_VEN",
-        description="loads that one VEN may have; more are refused as `too_many_loads`",
+        description="most loads of one VEN; more are rejected as `too_many_loads`",
     )
     max_vens: int = Field(
         1_000_000,
         ge=1,
         le=100_000_000,
         validation_alias="INGEST_MAX_VENS",
-        description="VENs that may register themselves by reporting; more are refused as `too_many_vens`",
+        description="most VENs that register themselves by reporting; more are rejected as `too_many_vens`",
     )
     max_load_types: int = Field(
         1_000,
         ge=1,
         le=100_000,
         validation_alias="INGEST_MAX_LOAD_TYPES",
-        description="different load types in all; another one is left out as `too_many_load_types`",
+        description="most different load types; another one is left out as `too_many_load_types`",
     )
 
     @property
@@ -105,7 +105,7 @@ class IngestSettings(ProgramSettings, Tolerance, CredentialSettings, NotifierSet
     mqtt_cert_file: FilePath | None = Field(
         None,
         validation_alias="MQTT_CERT_FILE",
-        description="our own certificate, where the broker asks for one",
+        description="client certificate, if the broker requires one",
     )
     mqtt_key_file: FilePath | None = Field(
         None, validation_alias="MQTT_KEY_FILE", description="the private key of that certificate"
@@ -119,7 +119,7 @@ class IngestSettings(ProgramSettings, Tolerance, CredentialSettings, NotifierSet
     mqtt_protocol: Literal["5", "3.1.1"] = Field(
         "5",
         validation_alias="MQTT_PROTOCOL",
-        description="`5`, or `3.1.1`, where the broker alone decides how many messages may be in flight",
+        description="`5`, or `3.1.1`, with which the broker limits messages in flight",
     )
     mqtt_client_id: str = Field(
         "gridgate-ingest",
@@ -144,14 +144,14 @@ class IngestSettings(ProgramSettings, Tolerance, CredentialSettings, NotifierSet
         ge=0,
         le=4_294_967_295,
         validation_alias="MQTT_SESSION_EXPIRY_S",
-        description="how long the broker keeps messages for a worker that is away (MQTT 5)",
+        description="seconds that the broker queues messages for a disconnected worker (MQTT 5)",
     )
     mqtt_receive_maximum: int = Field(
         4_000,
         ge=1,
         le=65_535,
         validation_alias="MQTT_RECEIVE_MAXIMUM",
-        description="messages in flight, and so in memory, before the broker waits (MQTT 5)",
+        description="receive maximum: most messages in flight, and so in memory (MQTT 5)",
     )
     mqtt_message_expiry: Literal["on", "off"] = Field(
         "on",
@@ -180,21 +180,21 @@ class IngestSettings(ProgramSettings, Tolerance, CredentialSettings, NotifierSet
     command_dispatcher: Literal["on", "off"] = Field(
         "on",
         validation_alias="INGEST_COMMANDS",
-        description="`on`, or `off` where another worker is to publish the commands to the VENs",
+        description="`on`, or `off` if another worker publishes the commands to VENs",
     )
     command_retry_s: float = Field(
         5,
         gt=0,
         le=3_600,
         validation_alias="COMMAND_RETRY_S",
-        description="seconds until a command without an answer is sent again; then twice as long each time",
+        description="seconds until an unacknowledged command is sent again; doubles with each attempt",
     )
     command_attempts: int = Field(
         40,
         ge=1,
         le=1_000,
         validation_alias="COMMAND_ATTEMPTS",
-        description="attempts after which a command without an answer has failed",
+        description="most attempts of a command without an acknowledgement",
     )
     http_port: int = Field(
         0,

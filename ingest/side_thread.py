@@ -1,4 +1,4 @@
-"""Threads beside the one that stores telemetry: whatever fails in them, that one goes on."""
+"""Threads beside the one that stores telemetry, which their failures never stop."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from ingest.receiving.broker import FIRST_PAUSE_S, LONGEST_PAUSE_S
 
 
 class SideThread(ABC):
-    """Attempts its work until it is stopped, with pauses that grow from failure to failure.
+    """Repeats its work until it is stopped, with exponential back-off after failures.
 
     A context manager: the thread runs while the context lasts.
     """
@@ -35,7 +35,7 @@ class SideThread(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """End after what is under way, such as a transaction."""
+        """End after the current step, such as a transaction."""
         self._stopping.set()
         self._thread.join()
 
@@ -47,7 +47,7 @@ class SideThread(ABC):
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
 
     def _reset_pause(self) -> None:
-        """What an attempt calls that gets to work: the next failure is the first one again."""
+        """Reset the back-off; called by an attempt once it works."""
         self._pause_s = FIRST_PAUSE_S
 
     @abstractmethod

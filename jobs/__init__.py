@@ -1,1 +1,1 @@
-"""Raw rows to summary tables, on a schedule."""
+"""Computes summary tables from raw rows, on a schedule."""

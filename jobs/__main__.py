@@ -1,4 +1,4 @@
-"""`python -m jobs`: the scheduler; or one job, or all of them until nothing is left."""
+"""`python -m jobs`: the scheduler; or one job, or all jobs until the backlog is empty."""
 
 import argparse
 import os
@@ -62,7 +62,7 @@ DIFFERENT = FAILED
 AT_A_TERMINAL = {"verify", "rebuild", "retention", "settle", "weather", "archive", "distribute"}
 
 CYCLE = Bounds(statement_timeout="5min")
-"""A cycle of a large fleet may take its time; a server that has gone silent is noticed long before."""
+"""Statement timeout: a cycle of a large fleet may take long; a silent server is noticed much earlier."""
 
 
 def main(arguments: list[str]) -> None:
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> None:
         warn_of_unknown_variables(os.environ, print_warning)
         _list(schedule(Cadence.from_environment()))
         return
-    if options.command == "settle" and _makes_again(options):
+    if options.command == "settle" and _repeats_pack(options):
         return
     settings = JobsSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> None:
                 _serve(scheduler, runner, jobs, stop_signals)
         else:
             watch.look()
-            _obey(options, runner, jobs, settings)
+            _dispatch(options, runner, jobs, settings)
     finally:
         engine.dispose()
 
@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> None:
 def _sending_webhooks(
     settings: JobsSettings, monitor: AnswerMonitor, clock: DatabaseClock, metrics: JobMetrics
 ) -> Iterator[None]:
-    """On threads and connections of their own, beside those of the jobs."""
+    """Send webhooks on threads and connections of their own, beside those of the jobs."""
     holder = f"{socket.gethostname()}:{uuid.uuid4().hex[:8]}"
     engine = engine_for(settings.database_url, "jobs", pool_size=2, overflow=8, monitor=monitor, **CYCLE)
     sender = WebhookSender(engine, clock, holder, settings.webhook_policy(), count=metrics.sent)
@@ -127,17 +127,19 @@ def _watch(
         clock,
         StepDetector(_now, time.monotonic),
         structlog.get_logger().warning,
-        lambda: _plan_again(scheduler),
+        lambda: _reschedule(scheduler),
     )
 
 
-def _plan_again(scheduler: BackgroundScheduler) -> None:
-    """The machine's clock, towards which the scheduler sleeps, has just been set: all jobs are due."""
+def _reschedule(scheduler: BackgroundScheduler) -> None:
+    """Make all jobs due: the system clock, by which the scheduler sleeps, has been set."""
     for job in scheduler.get_jobs():
         job.modify(next_run_time=_now())
 
 
-def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings) -> None:
+def _dispatch(
+    options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings
+) -> None:
     match options.command:
         case "verify" | "rebuild":
             _check(options, runner.engine, settings.archive_url)
@@ -154,7 +156,7 @@ def _obey(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], se
         case "run":
             print(f"{runner.run(_named(jobs, options.name))} rows")
         case "catch-up":
-            print(f"{runner.catch_up(jobs)} rows; nothing is left")
+            print(f"{runner.catch_up(jobs)} rows; the backlog is empty")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,9 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="show the schedule")
     run = commands.add_parser("run", help="run one cycle of a job, for cron")
     run.add_argument("name", metavar="NAME", help="as `list` shows it")
-    commands.add_parser("catch-up", help="run until nothing is left")
+    commands.add_parser("catch-up", help="run until the backlog is empty")
     retention = commands.add_parser("retention", help="delete what is too old")
-    retention.add_argument("--dry-run", action="store_true", help="only show what would go")
+    retention.add_argument("--dry-run", action="store_true", help="only show what would be deleted")
     archive = commands.add_parser("archive", help="archive the days that are closed, in ARCHIVE_URL")
     archive.add_argument("--check", action="store_true", help="read all files; 1 if one is damaged")
     _add_settle(commands)
@@ -188,9 +190,9 @@ def _parser() -> argparse.ArgumentParser:
         "--with-rows", action="store_true", help="copy the rows of tables that have some"
     )
     verify = commands.add_parser("verify", help="compare the summary with the raw rows; 1 if they differ")
-    rebuild = commands.add_parser("rebuild", help="put right what differs from the raw rows")
+    rebuild = commands.add_parser("rebuild", help="correct what differs from the raw rows")
     for command in (verify, rebuild):
-        command.add_argument("--start", type=_instant, help="ISO 8601; without: the first that is stored")
+        command.add_argument("--start", type=_instant, help="ISO 8601; default: the first that is stored")
         command.add_argument("--end", type=_instant, help="exclusive; both are widened to whole hours")
         command.add_argument("--ven", action="append", help="only this VEN and its loads; may be repeated")
     return parser
@@ -199,13 +201,13 @@ def _parser() -> argparse.ArgumentParser:
 def _add_settle(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     settles = commands.add_parser("settle", help="settle an event now, or again if its figures have changed")
     settles.add_argument("event_id", metavar="EVENT_ID", nargs="?", help="not with --from")
-    settles.add_argument("--pack", type=Path, metavar="DIR", help="write there what it was made of")
+    settles.add_argument("--pack", type=Path, metavar="DIR", help="write its inputs and results there")
     settles.add_argument(
         "--from",
         type=Path,
         metavar="DIR",
         dest="source",
-        help="make the settlement of a pack again, without a database; 1 if it comes out otherwise",
+        help="repeat the settlement of a pack, without a database; 1 if the result differs",
     )
 
 
@@ -214,26 +216,26 @@ def _add_weather(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     weather.add_argument(
         "file", type=Path, metavar="FILE", help="CSV or .parquet: timestamp, temperature_c, perhaps region"
     )
-    weather.add_argument("--region", help="of all lines; without it, and without a column: of the whole site")
+    weather.add_argument("--region", help="of all lines; default: the column, else the whole site")
 
 
 def _retention(
     options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], settings: JobsSettings
 ) -> None:
     if options.dry_run:
-        kept, is_archived = settings.by_resolution(), settings.archive_url is not None
+        retention, is_archived = settings.by_resolution(), settings.archive_url is not None
         with runner.engine.connect() as connection:
-            show_previews(preview(connection, runner.now(), kept, is_archived=is_archived))
+            show_previews(preview(connection, runner.now(), retention, is_archived=is_archived))
         return
     job, total = _named(jobs, "retention"), 0
     while handled := runner.run(job):
         total += handled
-    print(f"{total} tables and rows are gone")
+    print(f"{total} partitions and rows deleted")
 
 
 def _archive(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...], url: str | None) -> None:
     if url is None:
-        end_with_failure("ARCHIVE_URL is not set: it says where to archive.", WRONG_USAGE)
+        end_with_failure("ARCHIVE_URL is not set: it is the folder of the archive.", WRONG_USAGE)
     if options.check:
         _check_archive(runner.engine, ArchiveFolder(url))
         return
@@ -249,21 +251,21 @@ def _archive(options: argparse.Namespace, runner: Runner, jobs: tuple[Job, ...],
 def _check_archive(engine: Engine, folder: ArchiveFolder) -> None:
     with engine.begin() as connection:
         admit(connection)
-        found = list(damages(connection, folder))
-        again = write_again(connection, [each.day for each in found])
+        damaged = list(damages(connection, folder))
+        again = write_again(connection, [each.day for each in damaged])
     print(
         "\n".join(
-            [*(f"{each.path}: {each.what}" for each in found), f"{len(found)} damaged or missing files"]
+            [*(f"{each.path}: {each.what}" for each in damaged), f"{len(damaged)} damaged or missing files"]
         )
     )
     if again is not None:
         print(f"PostgreSQL has the days from {again:%F} on: the next run writes them again.")
-    if found:
+    if damaged:
         sys.exit(FAILED)
 
 
-def _makes_again(options: argparse.Namespace) -> bool:
-    """Whether a pack is to be made again, which then is done: it needs no settings."""
+def _repeats_pack(options: argparse.Namespace) -> bool:
+    """Repeat the settlement of a pack, if asked to; returns whether it was. It needs no settings."""
     if (options.event_id is None) == (options.source is None):
         _refuse("settle takes either EVENT_ID or --from DIR")
     if options.source is None:
@@ -287,7 +289,7 @@ def _settle(event_id: str, folder: Path | None, runner: Runner, settings: JobsSe
         admit(connection, MEASURING_PAUSE_S)
         records = DatabaseRecords(connection, archive)
         recorder = None if folder is None else Recorder(records)
-        settled = settle(connection, runner.now(), rules, event_id, recorder or records)
+        settled = settle(connection, runner.now(), rules, event_id, recorder or records, settings.notifier())
     if settled is None:
         end_with_failure(f"There is no event {event_id!r} that has run and is over.", WRONG_USAGE)
     delivered = "unknown" if settled.delivered_kw is None else f"{settled.delivered_kw:.3f} kW"
@@ -337,8 +339,8 @@ def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None)
         _refuse("--start must be before --end")
     with engine.connect() as connection:
         within = whole_range(connection, options.start, options.end)
-        known = set(connection.execute(summary_queries.known_vens(options.ven or [])).scalars())
-    if strangers := sorted(set(options.ven or []) - known):
+        existing = set(connection.execute(summary_queries.known_vens(options.ven or [])).scalars())
+    if strangers := sorted(set(options.ven or []) - existing):
         _refuse(f"there is no VEN {', '.join(map(repr, strangers))}")
     archived = _check_archived(options, engine, archive_url)
     if within is None:
@@ -350,11 +352,11 @@ def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None)
     with engine.begin() as connection:
         admit(connection)
     does = {"verify": verify, "rebuild": rebuild}[options.command]
-    found = followed(does(engine, within, options.ven), within, options.command)
-    show_differences(found)
-    count = sum(differences.height for differences in found)
+    differing = followed(does(engine, within, options.ven), within, options.command)
+    show_differences(differing)
+    count = sum(differences.height for differences in differing)
     if options.command == "rebuild":
-        print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, mended")
+        print(f"{instant(within.start)} to {instant(within.end)}: {count} differences, corrected")
         return
     print(f"{instant(within.start)} to {instant(within.end)}: {count} differences")
     if count or archived:
@@ -362,7 +364,7 @@ def _check(options: argparse.Namespace, engine: Engine, archive_url: str | None)
 
 
 def _check_archived(options: argparse.Namespace, engine: Engine, archive_url: str | None) -> int | None:
-    """The number of differences between the summary and the archive; None if it has no dropped day.
+    """Return the number of differences between summary and archive; None if it has no dropped day.
 
     `rebuild` corrects them.
     """
@@ -375,16 +377,16 @@ def _check_archived(options: argparse.Namespace, engine: Engine, archive_url: st
         return None
     does = {"verify": verify_archived, "rebuild": rebuild_archived}[options.command]
     chunks = does(engine, ArchiveFolder(archive_url), within, options.ven)
-    found = followed(chunks, within, f"{options.command} archived days")
-    show_differences(found)
-    count = sum(differences.height for differences in found)
-    ending = ", mended" if options.command == "rebuild" else ""
+    differing = followed(chunks, within, f"{options.command} archived days")
+    show_differences(differing)
+    count = sum(differences.height for differences in differing)
+    ending = ", corrected" if options.command == "rebuild" else ""
     print(f"{instant(within.start)} to {instant(within.end)}, archived: {count} differences{ending}")
     return count
 
 
 def _refuse(reason: str) -> NoReturn:
-    """A typing error must not look like a summary in order."""
+    """Exit with a usage error: a mistyped argument must not look like a summary without differences."""
     end_with_failure(f"{program_name('jobs')}: error: {reason}", WRONG_USAGE)
 
 
@@ -414,10 +416,10 @@ def _serve_monitoring(metrics: JobMetrics, trouble: Trouble, port: int, host: st
 
 
 def _catch_stop_signals() -> int:
-    """A pipe from which the first SIGTERM or SIGINT can be read, whichever thread the kernel gives it to.
+    """Return a pipe with the first SIGTERM or SIGINT, whichever thread the kernel delivers it to.
 
-    The handler does nothing itself: it would run amid the scheduler's own locks and could wait for ever.
-    A blocked signal would end the process by a thread of Polars, which does not block it.
+    The handler does nothing itself: it could deadlock with locks that the scheduler holds. Blocking the
+    signals would not do: threads of Polars do not block them, and so would end the process.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -447,7 +449,7 @@ def _serve(scheduler: BackgroundScheduler, runner: Runner, jobs: tuple[Job, ...]
     os.read(stop_signals, 1)
     runner.stop()
     scheduler.shutdown()
-    runner.give_up_leases()
+    runner.release_leases()
 
 
 if __name__ == "__main__":

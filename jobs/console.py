@@ -16,25 +16,25 @@ MOST_LINES = 200
 
 
 def followed(chunks: Iterable[Chunk], within: TimeRange, doing: str) -> list[pl.DataFrame]:
-    """Let chunks be made, with a bar on stderr; returns the differences of each chunk that has any."""
+    """Consume chunks with a progress bar on stderr; returns the differences of each chunk that has any."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(doing, total=_seconds(within))
-        found = []
+        differences = []
         for chunk in chunks:
             progress.update(
                 bar, advance=_seconds(chunk.within), description=f"{doing} {chunk.within.start:%F}"
             )
             if not chunk.differences.is_empty():
-                found.append(chunk.differences)
-    return found
+                differences.append(chunk.differences)
+    return differences
 
 
-def show_differences(found: list[pl.DataFrame]) -> None:
-    """A table on stdout; of very many, the first."""
-    if not found:
+def show_differences(differences: list[pl.DataFrame]) -> None:
+    """Print differences as a table on stdout, up to a limit."""
+    if not differences:
         return
-    lines = pl.concat(found).unique(maintain_order=True)
+    lines = pl.concat(differences).unique(maintain_order=True)
     shown = Table(*lines.columns)
     for line in lines.head(MOST_LINES).iter_rows():
         shown.add_row(*("" if value is None else value for value in line))
@@ -45,12 +45,12 @@ def show_differences(found: list[pl.DataFrame]) -> None:
 
 
 def show_previews(previews: Iterable[Preview]) -> None:
-    """What retention would delete; the rows of a raw day as PostgreSQL last estimated them."""
+    """Print what retention would delete; rows of raw days are PostgreSQL's last estimate."""
     shown = Table("what", "before", "rows", "MB", "note")
     for line in previews:
         size = "" if line.bytes is None else f"{line.bytes / 1e6:,.1f}"
         shown.add_row(line.what, instant(line.before), f"{line.rows:,}", size, line.note)
-    Console(soft_wrap=True).print(shown if shown.row_count else "Nothing would go.")
+    Console(soft_wrap=True).print(shown if shown.row_count else "Nothing would be deleted.")
 
 
 def instant(at: datetime) -> str:

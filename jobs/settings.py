@@ -7,12 +7,14 @@ from pydantic import DirectoryPath, Field, ValidationInfo, field_validator
 
 from jobs.alarms.rules import AlarmLimits
 from jobs.events.measuring import Rules
+from jobs.events.notifying import Notifier
 from jobs.webhooks.policy import WebhookPolicy
 from schemas.baseline_model.settings import CalendarSettings
 from schemas.programs.settings import (
     Address,
     ArchiveSettings,
     AskingSettings,
+    NotifierSettings,
     ProgramSettings,
     Settings,
     WebhookSettings,
@@ -23,7 +25,7 @@ Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 class Ages(Settings):
-    """How long rows of each kind are kept."""
+    """The retention of each kind of rows."""
 
     raw_days: Days | None = Field(
         None,
@@ -58,7 +60,7 @@ class Ages(Settings):
         ge=1,
         le=876_000,
         validation_alias="RETENTION_LIVE_HOURS",
-        description="hours for which a client can resume a live stream where it left off",
+        description="hours within which a client can resume a live stream",
     )
 
     commands_days: Days = Field(
@@ -69,14 +71,14 @@ class Ages(Settings):
     rejected_days: Days = Field(
         30,
         validation_alias="RETENTION_REJECTED_DAYS",
-        description="days to keep refused messages",
+        description="days to keep rejected messages",
     )
     rejected_mb: int = Field(
         1_024,
         ge=1,
         le=1_000_000,
         validation_alias="RETENTION_REJECTED_MB",
-        description="megabytes of refused messages to keep; the oldest are deleted first",
+        description="megabytes of rejected messages to keep; the oldest are deleted first",
     )
     statuses_days: Days = Field(
         366,
@@ -86,12 +88,12 @@ class Ages(Settings):
     webhooks_days: Days = Field(
         7,
         validation_alias="RETENTION_WEBHOOKS_DAYS",
-        description="days to keep deliveries of webhooks that are delivered or given up",
+        description="days to keep webhook deliveries that have succeeded or finally failed",
     )
     openadr_reports_days: Days = Field(
         90,
         validation_alias="RETENTION_OPENADR_REPORTS_DAYS",
-        description="days to keep reports of OpenADR clients as they came; what they measured stays",
+        description="days to keep reports of OpenADR clients as received; their measurements stay",
     )
     alarms_days: Days = Field(
         366, validation_alias="RETENTION_ALARMS_DAYS", description="days to keep alarms that are cleared"
@@ -107,20 +109,20 @@ class Ages(Settings):
     @field_validator("seconds_days", "minutes_days", "slots_days", "hours_days")
     @classmethod
     def _no_shorter_than_finer(cls, days: int | None, info: ValidationInfo) -> int | None:
-        """A coarser resolution is kept at least as long as a finer one: else nothing would serve the gap."""
+        """Require coarser resolutions to be kept at least as long as finer ones, so that there is no gap."""
         finer = ["raw_days", "seconds_days", "slots_days"]
         if info.data.get("minutes_days") is not None:
             finer.append("minutes_days")
         finer_days = [info.data[name] for name in finer if name in info.data]
-        if days is not None and any(kept is None or kept > days for kept in finer_days):
-            raise ValueError("must not be shorter than what is kept in finer resolutions")
+        if days is not None and any(finer_kept is None or finer_kept > days for finer_kept in finer_days):
+            raise ValueError("must not be shorter than the retention of finer resolutions")
         return days
 
     def events_retention(self) -> timedelta | None:
         return None if self.events_days is None else timedelta(days=self.events_days)
 
     def by_resolution(self) -> dict[int, timedelta]:
-        """How long each resolution is kept, finest first; those that are kept for ever are left out."""
+        """Return the retention of each resolution, finest first; without those kept for ever."""
         days = {
             RAW_S: self.raw_days,
             1: self.seconds_days,
@@ -128,7 +130,11 @@ class Ages(Settings):
             300: self.slots_days,
             3600: self.hours_days,
         }
-        return {resolution_s: timedelta(days=kept) for resolution_s, kept in days.items() if kept is not None}
+        return {
+            resolution_s: timedelta(days=kept_days)
+            for resolution_s, kept_days in days.items()
+            if kept_days is not None
+        }
 
 
 class ArchivingSettings(ArchiveSettings):
@@ -137,7 +143,7 @@ class ArchivingSettings(ArchiveSettings):
     archive_after_days: Days = Field(
         2,
         validation_alias="ARCHIVE_AFTER_DAYS",
-        description="days after which a day is archived; late rows are added whenever they come",
+        description="days after which a day is archived; late rows are added whenever they arrive",
     )
 
 
@@ -156,19 +162,19 @@ class Measuring(CalendarSettings):
         ge=0,
         le=864_000,
         validation_alias="SETTLEMENT_GRACE_S",
-        description="seconds after an event's end before it is settled, for reports that are on their way",
+        description="seconds between an event's end and its settlement, for reports in transit",
     )
     settlement_revise_days: Days = Field(
         7,
         validation_alias="SETTLEMENT_REVISE_DAYS",
-        description="days after an event's end in which late data can lead to a new revision",
+        description="days after an event's end within which late data lead to a new revision",
     )
     least_coverage_percent: float = Field(
         80,
         ge=0,
         le=100,
         validation_alias="SETTLEMENT_COVERAGE_PERCENT",
-        description="a settlement notes which figures cover less of the event's time than this",
+        description="percent of the event's time; a settlement notes figures that cover less",
     )
 
     def rules(self) -> Rules:
@@ -228,42 +234,42 @@ class AlarmSettings(Settings):
         gt=0,
         le=1e6,
         validation_alias="ALARM_REFUSED_PER_MINUTE",
-        description="alarm `messages_refused`: refused messages per minute, over five minutes",
+        description="alarm `messages_refused`: rejected messages per minute, over five minutes",
     )
     alarm_underdelivery_percent: float = Field(
         30,
         gt=0,
         le=100,
         validation_alias="ALARM_UNDERDELIVERY_PERCENT",
-        description="alarm `event_underdelivers`: percent of its request that a running event lacks",
+        description="alarm `event_underdelivers`: shortfall of a running event, percent of its request",
     )
     alarm_underdelivery_after_s: float = Field(
         300,
         ge=0,
         le=86_400,
         validation_alias="ALARM_UNDERDELIVERY_AFTER_S",
-        description="alarm `event_underdelivers`: seconds that an event has to reach what it asks for",
+        description="alarm `event_underdelivers`: seconds that an event has to reach its request",
     )
     alarm_clocks_percent: float = Field(
         5,
         gt=0,
         le=100,
         validation_alias="ALARM_CLOCKS_PERCENT",
-        description="alarm `clocks_off`: percent of the VENs heard lately whose clocks are wrong",
+        description="alarm `clocks_off`: percent of recently heard VENs whose clocks are wrong",
     )
     alarm_clock_offset_s: float = Field(
         60,
         ge=20,
         le=86_400,
         validation_alias="ALARM_CLOCK_OFFSET_S",
-        description="alarm `clocks_off`: seconds by which a VEN's clock is wrong",
+        description="alarm `clocks_off`: offset from which a VEN's clock counts as wrong, seconds",
     )
     alarm_disk_percent: float = Field(
         85,
         gt=0,
         le=100,
         validation_alias="ALARM_DISK_PERCENT",
-        description="alarm `disk_full`: used percent of the disk, or of what the database may take",
+        description="alarm `disk_full`: used percent of the disk, or of `ALARM_DATABASE_GB`",
     )
     alarm_disk_path: DirectoryPath | None = Field(
         None,
@@ -275,7 +281,7 @@ class AlarmSettings(Settings):
         gt=0,
         le=1e6,
         validation_alias="ALARM_DATABASE_GB",
-        description="alarm `disk_full`: gigabytes that the database may take; default: not watched",
+        description="alarm `disk_full`: size limit of the database, gigabytes; default: none",
     )
     alarm_ingest_silent_s: float = Field(
         300,
@@ -303,8 +309,8 @@ class AlarmSettings(Settings):
         )
 
 
-class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings):
-    """How often each job runs, and what its rules are."""
+class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings, NotifierSettings):
+    """The periods of the jobs, and the parameters of their rules."""
 
     snapshot_every_s: float = Field(
         2,
@@ -325,21 +331,21 @@ class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings)
         gt=0,
         le=86_400,
         validation_alias="JOBS_PRESENCE_EVERY_S",
-        description="seconds between checks of presence: which VENs were heard, which have fallen silent",
+        description="seconds between checks of presence: VENs that were heard, or have fallen silent",
     )
     events_every_s: float = Field(
         0.5,
         gt=0,
         le=86_400,
         validation_alias="JOBS_EVENTS_EVERY_S",
-        description="seconds between checks of events: the most by which they start and end late",
+        description="seconds between checks of events, and so the longest delay of their start and end",
     )
     commands_every_s: float = Field(
         5,
         gt=0,
         le=86_400,
         validation_alias="JOBS_COMMANDS_EVERY_S",
-        description="seconds between checks whether telemetry shows that acknowledged commands were executed",
+        description="seconds between searches of telemetry for the execution of acknowledged commands",
     )
     forecast_every_s: float = Field(
         300,
@@ -353,40 +359,43 @@ class Cadence(Ages, ArchivingSettings, Measuring, AlarmSettings, AskingSettings)
         ge=1,
         le=1_000,
         validation_alias="PRESENCE_INTERVALS",
-        description="presence time of a VEN in report intervals of its own: silent for longer, it is offline",
+        description="presence time of a VEN in report intervals of its own; silent for longer, it is offline",
     )
     silent_at_least_s: float = Field(
         60,
         gt=0,
         le=316_224_000,
         validation_alias="PRESENCE_AT_LEAST_S",
-        description="presence time of any VEN at least, seconds",
+        description="shortest presence time of a VEN, seconds",
     )
+
+    def notifier(self) -> Notifier:
+        return Notifier(has_mqtt=bool(self.openadr_mqtt_uris))
 
 
 class WebhookSenderSettings(WebhookSettings):
-    """How webhooks are sent."""
+    """Timeouts and retries of webhooks."""
 
     webhook_timeout_s: float = Field(
         10,
         gt=0,
         le=60,
         validation_alias="WEBHOOK_TIMEOUT_S",
-        description="seconds that one delivery of a webhook may take in all",
+        description="timeout of one delivery of a webhook, seconds",
     )
     webhook_retry_s: float = Field(
         5,
         gt=0,
         le=3_600,
         validation_alias="WEBHOOK_RETRY_S",
-        description="seconds until a failed delivery is repeated; then twice as long each time, to an hour",
+        description="seconds until a failed delivery is retried; doubles with each failure, up to an hour",
     )
     webhook_disable_after_s: float = Field(
         259_200,
         gt=0,
         le=31_622_400,
         validation_alias="WEBHOOK_DISABLE_AFTER_S",
-        description="seconds of failures without a success after which a webhook is disabled, with an alarm",
+        description="seconds of consecutive failures after which a webhook is disabled, with an alarm",
     )
 
     def webhook_policy(self) -> WebhookPolicy:

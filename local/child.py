@@ -52,11 +52,11 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; minus the signal's number where a signal ended it."""
+        """The exit code: None while it runs, negative for a signal."""
         return self._process.poll()
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it has ended within `timeout_s`."""
+        """Wait up to `timeout_s`; returns whether it has ended."""
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -87,7 +87,7 @@ class Child:
             self._is_gone = True
 
     def last_lines(self, count: int = 15) -> list[str]:
-        """The end of what it has written to its log since it started."""
+        """Return the last lines of its log since it started."""
         if self.command.log is None or not self.command.log.exists():
             return []
         with self.command.log.open("rb") as log:
@@ -133,7 +133,7 @@ def kill_group(pid: int) -> None:
 
 
 def _die_with_parent(end_signal: Signals) -> Callable[[], None] | None:
-    """A function for the child to run between fork and exec, after the change of user, which would undo it.
+    """Return a function to run in the child between fork and exec, after the change of user, which resets it.
 
     On other systems than Linux only the guardian ends the child.
     """

@@ -25,7 +25,7 @@ def locked(data_dir: Path) -> Iterator[int]:
 
     Raises:
         InUseError: another instance uses it.
-        UnusableError: it cannot be made.
+        UnusableError: it cannot be created.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

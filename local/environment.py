@@ -24,9 +24,9 @@ _INHERITED = (
 
 
 def inherited_environment(**settings: str) -> dict[str, str]:
-    """The caller's PATH and the like, and `settings`.
+    """Return the caller's PATH and the like, with `settings`.
 
     A DATABASE_URL or an HTTP_PORT of the caller's shell must not reach a program.
     """
-    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return kept | {"PYTHONUNBUFFERED": "1"} | settings
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return inherited | {"PYTHONUNBUFFERED": "1"} | settings

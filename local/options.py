@@ -162,7 +162,7 @@ def _add_servers(parser: argparse.ArgumentParser) -> None:
         type=origin,
         default=[],
         metavar="URL",
-        help="an origin whose pages may ask the API, as http://localhost:5173; may be repeated",
+        help="an origin whose pages may call the API, as http://localhost:5173; may be repeated",
     )
 
 
@@ -215,7 +215,7 @@ def http_url(text: str) -> str:
 
 
 def _url(text: str, scheme: str) -> str:
-    """A URL of a scheme, a host and maybe a port; what stands before an `@` may be a password."""
+    """Parse a URL of a scheme, a host and maybe a port; errors omit a login, which may have a password."""
     try:
         parts = urlsplit(text)
         is_right = parts.scheme == scheme and parts.hostname and parts.port != 0 and "@" not in text

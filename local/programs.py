@@ -21,7 +21,7 @@ _EVENT_LIMITS = {
     "EVENTS_REST_S": "0",  # for trying one event after another
     "EVENTS_MOST_PER_DAY": "1000",
 }
-"""For jobs, which notify VENs, and serving, which counts VENs that an event does not ask."""
+"""For jobs, which notify VENs, and serving, which counts VENs that an event passes over."""
 
 # Ten years: the sites of the fixtures reported in 2024.
 _FIXTURES_PRESENCE = {"PRESENCE_AT_LEAST_S": "315360000"}
@@ -57,7 +57,8 @@ class StackPrograms:
         return LocalProgram("ingest", command, ready_file.exists, partial(ready_file.unlink, missing_ok=True))
 
     def jobs(self) -> LocalProgram:
-        settings = _FAST_JOBS | _EVENT_LIMITS | (_FIXTURES_PRESENCE if self._options.fixtures else {})
+        settings = _FAST_JOBS | _EVENT_LIMITS | self._openadr_mqtt()
+        settings |= _FIXTURES_PRESENCE if self._options.fixtures else {}
         return LocalProgram("jobs", self._command("jobs", ["jobs"], **settings), _at_once)
 
     def serving(self) -> LocalProgram:

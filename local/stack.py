@@ -121,12 +121,12 @@ class Stack:
         if self._options.fleet or self._options.openadr_fleet:
             self._say(f"an event, now and for {_EVENT_MINUTES} minutes:")
             self._say(escape(f"  {event_command(api, self._options.fleet + self._options.openadr_fleet)}"))
-            self._say("and how it goes:")
+            self._say("and its progress:")
             self._say(f"  curl {api}/api/events/current")
         if self._options.fleet:
             self._say(
                 f"the fleet breaks one report in {round(1 / BROKEN)}, and sends others late or twice,"
-                " on purpose; what was refused, by topic and VEN:"
+                " on purpose; rejected messages, by reason:"
             )
             self._say(escape(f"  {rejected_command(self._urls['database_url'])}"))
         self._say(f"  database  {self._urls['database_url']}")
@@ -135,7 +135,7 @@ class Stack:
 
 
 def rejected_command(database_url: str) -> str:
-    """What a person can paste to see the messages that were refused."""
+    """Return a command line that lists rejected messages."""
     return f"DATABASE_URL={shlex.quote(database_url)} {shlex.quote(sys.executable)} -m ingest rejected"
 
 
@@ -161,7 +161,7 @@ def postgres_server(options: Options) -> PostgresServer:
 
 
 def event_command(api: str, vens: int, platform: str = sys.platform) -> str:
-    """A shell command that makes an event. `date` has two syntaxes for `in ten minutes`."""
+    """Return a shell command that creates an event. `date` has two syntaxes for `in ten minutes`."""
     later = f"-v+{_EVENT_MINUTES}M" if platform == "darwin" else f"-d +{_EVENT_MINUTES}min"
     now, end = "$(date -u +%FT%TZ)", f"$(date -u {later} +%FT%TZ)"
     times = f'"startTime": "\'{now}\'", "endTime": "\'{end}\'"'

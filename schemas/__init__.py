@@ -1,1 +1,1 @@
-"""The shape of everything that crosses a border: wire messages, tables, frames, answers, settings."""
+"""The shapes of everything that crosses a border: messages, tables, frames, responses, settings."""

@@ -1,6 +1,6 @@
 """The kinds of alarms: what each measures, in which unit, and how severe it is.
 
-The jobs evaluate the conditions, serving shows the alarms, Prometheus rules have the same kinds.
+The jobs evaluate the conditions, serving shows the alarms, and Prometheus rules have the same kinds.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ ALARM_KINDS: tuple[AlarmKind, ...] = get_args(AlarmKind)
 
 
 class KindOfAlarm(Struct, frozen=True):
-    """What an alarm of a kind says; its value is raised when it reaches a threshold."""
+    """Severity, unit and meaning of a kind of alarm, raised when its value reaches a threshold."""
 
     severity: AlarmSeverity
     unit: str
@@ -35,15 +35,17 @@ KINDS: Mapping[AlarmKind, KindOfAlarm] = MappingProxyType(
     {
         "jobs_late": KindOfAlarm("critical", "s", "a job has not succeeded for longer than its period"),
         "vens_offline": KindOfAlarm("critical", "%", "VENs that went offline within minutes"),
-        "messages_refused": KindOfAlarm("warning", "1/min", "messages and load entries that ingest refused"),
+        "messages_refused": KindOfAlarm("warning", "1/min", "messages and load entries that ingest rejected"),
         "event_underdelivers": KindOfAlarm(
-            "warning", "%", "of the requested reduction that a running event lacks"
+            "warning", "%", "shortfall of a running event, of its requested reduction"
         ),
         "clocks_off": KindOfAlarm("warning", "%", "VENs whose device clocks are wrong"),
-        "disk_full": KindOfAlarm("critical", "%", "used space of a disk, or of the database's allowance"),
+        "disk_full": KindOfAlarm("critical", "%", "used space of a disk, or of the database's size limit"),
         "ingest_silent": KindOfAlarm(
-            "critical", "s", "since ingest last stored anything: the broker, or ingest, is away"
+            "critical", "s", "since ingest last stored anything: the broker, or ingest, is down"
         ),
-        "webhook_disabled": KindOfAlarm("warning", "", "webhooks that were disabled for failing too long"),
+        "webhook_disabled": KindOfAlarm(
+            "warning", "", "webhooks that were disabled after failing for too long"
+        ),
     }
 )

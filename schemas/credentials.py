@@ -1,8 +1,8 @@
-"""Passwords of VENs on their way to the broker: who may know them, and what else of them is stored.
+"""Seals passwords of VENs on their way from serving to the broker.
 
-Serving makes a password, shows it once, and leaves it for ingest sealed, with a key that both have by a
-setting. Ingest opens it, gives it to the broker, and erases it. The seal is JWE (RFC 7516): direct encryption
-with AES in Galois/counter mode, which also shows whether it was changed.
+Serving creates a password, shows it once, and stores it sealed for ingest, with a key that both share by a
+setting. Ingest opens it, applies it at the broker, and erases it. The seal is JWE (RFC 7516): direct
+encryption with AES in Galois/counter mode, which also authenticates.
 """
 
 import json
@@ -18,17 +18,17 @@ NO_KEY = "CREDENTIALS_KEY is not set: set the same for serving and ingest, such 
 
 
 class UnreadablePasswordError(ValueError):
-    """A sealed password that this key does not open, or that is another VEN's."""
+    """A sealed password cannot be opened with this key, or is another VEN's."""
 
 
 def seal(password: str, ven_id: str, key: bytes) -> str:
-    """A password that only holders of the key can read, and for this VEN only."""
+    """Encrypt a password, bound to the VEN, for holders of the key."""
     content = json.dumps([ven_id, password]).encode()
     return jwe.encrypt_compact(HEADER, content, OctKey.import_key(key))
 
 
 def unseal(sealed: str, ven_id: str, key: bytes) -> str:
-    """The password of a VEN.
+    """Decrypt the password of a VEN.
 
     Raises:
         UnreadablePasswordError: it was sealed with another key, or for another VEN, or changed.

@@ -1,4 +1,4 @@
-"""Numbers the changes of live streams: serving does so when it reads, the jobs before they trim."""
+"""Assigns positions to changes of live streams: by serving before it reads, by the jobs before they trim."""
 
 from sqlalchemy import Select, Update, func, select, update
 
@@ -14,7 +14,7 @@ def number_alone() -> Select[object]:
 
 
 def number() -> Update:
-    """Give each change without a position the next one, in the order of writing."""
+    """Assign the next positions to changes without one, in order of writing."""
     last = select(func.coalesce(func.max(live_changes.c.position), FIRST_POSITION - 1)).scalar_subquery()
     order = func.row_number().over(order_by=live_changes.c.change_id)
     numbered = (

@@ -1,7 +1,7 @@
-"""The shapes of OpenADR 3.1: what clients send, and tokens. Names are those of the specification.
+"""The shapes of OpenADR 3.1 requests and tokens. Names are those of the specification.
 
-A server adds the metadata of an object (`id`, times, `objectType`). Payload types are open: one that is not
-known here is kept as it came. Null stands for a field that is left out.
+A server adds the metadata of an object (`id`, times, `objectType`). Payload types are open: unknown ones are
+stored as received. Null means a missing field.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ PATTERNS = {
     URI_PATTERN: "a URL, such as https://home.example/events",
     OBJECT_ID_PATTERN: "an id of letters, digits, `_` and `-`",
 }
-"""What each pattern means, in words."""
+"""The patterns in words, for error messages."""
 
 ObjectType = Literal["PROGRAM", "EVENT", "REPORT", "SUBSCRIPTION", "VEN", "RESOURCE"]
 Operation = Literal["CREATE", "READ", "UPDATE", "DELETE"]
@@ -42,13 +42,13 @@ Int32 = Annotated[int, Meta(ge=-(2**31), lt=2**31)]
 
 
 def specified_name(name: str) -> str:
-    """The name of a field in the specification: `programID`, `callbackUrl`."""
+    """Return the name of a field in the specification: `programID`, `callbackUrl`."""
     first, *others = name.split("_")
     return first + "".join(SPECIAL_WORDS.get(word, word.capitalize()) for word in others)
 
 
 class Shape(Struct, frozen=True, kw_only=True, omit_defaults=True, rename=specified_name):
-    """What all shapes share."""
+    """The base of all shapes."""
 
 
 class Point(Shape, frozen=True, kw_only=True):
@@ -87,7 +87,7 @@ class EventPayloadDescriptor(Shape, frozen=True, kw_only=True):
 
 
 class PayloadDescriptor(Shape, frozen=True, kw_only=True):
-    """Of events or reports, by `objectType`; a program has both."""
+    """A payload descriptor of events or reports, by `objectType`; programs have both."""
 
     object_type: Literal["EVENT_PAYLOAD_DESCRIPTOR", "REPORT_PAYLOAD_DESCRIPTOR"]
     payload_type: Word
@@ -108,7 +108,7 @@ class ReportPayloadDescriptor(Shape, frozen=True, kw_only=True):
 
 
 class ReportDescriptor(Shape, frozen=True, kw_only=True):
-    """A report that an event asks of VENs."""
+    """A report that an event requests from VENs."""
 
     payload_type: Word
     reading_type: Word | None = None
@@ -160,7 +160,7 @@ class ReportRequest(Shape, frozen=True, kw_only=True):
 
 
 class ReportingVen(Struct, frozen=True):
-    """A VEN of a client that reports: its id here, the names that it goes by, and its loads by resource."""
+    """A VEN of a reporting client: its id here, its OpenADR names, and its loads by resource."""
 
     ven_id: str
     names: list[str]
@@ -168,7 +168,7 @@ class ReportingVen(Struct, frozen=True):
 
 
 class ObjectOperation(Shape, frozen=True, kw_only=True):
-    """Which operations on which objects a webhook is called for."""
+    """The operations and objects for which a webhook is called."""
 
     objects: list[ObjectType]
     operations: list[Operation]
@@ -277,7 +277,7 @@ class TokenResponse(Struct, frozen=True, kw_only=True):
 
 
 class TokenError(Struct, frozen=True, omit_defaults=True):
-    """A refusal of `auth/token`, by RFC 6749."""
+    """An error of `auth/token`, by RFC 6749."""
 
     error: Literal["invalid_request", "invalid_client", "invalid_scope", "unsupported_grant_type"]
     error_description: str = ""
@@ -289,11 +289,11 @@ class AuthServer(Struct, frozen=True):
 
 MqttAuthentication = Literal["ANONYMOUS", "OAUTH2_BEARER_TOKEN", "CERTIFICATE"]
 CLIENT_ID = "{clientID}"
-"""As the user's name at the broker: the id of the client, which only it can fill in."""
+"""Placeholder of the user name at the broker: the client's id, which the client fills in."""
 
 
 class Anonymous(Struct, frozen=True, tag_field="method", tag="ANONYMOUS"):
-    """The broker lets everybody in."""
+    """The broker admits anonymous clients."""
 
 
 class BearerToken(Struct, frozen=True, tag_field="method", tag="OAUTH2_BEARER_TOKEN"):
@@ -303,7 +303,7 @@ class BearerToken(Struct, frozen=True, tag_field="method", tag="OAUTH2_BEARER_TO
 
 
 class Certificate(Struct, frozen=True, rename="camel", tag_field="method", tag="CERTIFICATE"):
-    """A client has a certificate of its own, whose common name is its id; it is not handed out here."""
+    """A client has its own certificate, whose common name is its id, issued elsewhere."""
 
     ca_cert: str = ""
     client_cert: str = ""
@@ -311,7 +311,7 @@ class Certificate(Struct, frozen=True, rename="camel", tag_field="method", tag="
 
 
 class MqttBinding(Struct, frozen=True):
-    """Where and how clients reach the broker."""
+    """How clients reach the broker."""
 
     uris: tuple[str, ...] = field(name="URIS")
     authentication: Anonymous | BearerToken | Certificate
@@ -337,7 +337,7 @@ class Topics(Struct, frozen=True):
 
 
 def authentication(method: MqttAuthentication, ca_cert: str) -> Anonymous | BearerToken | Certificate:
-    """How the broker authenticates clients, as they are told."""
+    """Return how the broker authenticates clients, as shown to them."""
     match method:
         case "ANONYMOUS":
             return Anonymous()
@@ -348,7 +348,7 @@ def authentication(method: MqttAuthentication, ca_cert: str) -> Anonymous | Bear
 
 
 def plain(request: Struct) -> dict[str, Any]:
-    """A request as JSON holds it, without what was left out or null."""
+    """Return a request as plain JSON values, without missing or null fields."""
     return _plain(request)  # type: ignore[no-any-return]
 
 
@@ -360,7 +360,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a request
 
 
 def periods(request: Request) -> Iterator[tuple[str, IntervalPeriod]]:
-    """Each interval period of a request, with the path of its field."""
+    """Yield each interval period of a request, with the path of its field."""
     if isinstance(request, ReportRequest):
         for number, part in enumerate(request.resources):
             yield from _periods(f"resources[{number}].", part.interval_period, part.intervals)

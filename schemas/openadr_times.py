@@ -1,7 +1,7 @@
-"""When the intervals of OpenADR begin and end. Pure.
+"""Computes start and end of OpenADR intervals. Pure.
 
-An interval begins at its own start, else where the one before it ends; the first one with its object. A start
-of `0001-01-01` stands for no start: at once. A duration of years beyond the calendar is for ever.
+An interval begins at its own start, else where the previous one ends; the first one with its object. The
+start `0001-01-01` means no start: at once. A duration beyond the calendar is infinite.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class TimedInterval(Struct, frozen=True):
 
 
 def start_of(period: IntervalPeriod | None, intervals: Sequence[Interval], now: datetime) -> datetime:
-    """When intervals begin whose default is a period; `now` stands for at once."""
+    """Return when intervals with a default period begin; `now` replaces `at once`."""
     first = intervals[0].interval_period if intervals else None
     starts = (each.start for each in (first, period) if each is not None)
     return next((at for each in starts if (at := instant_of(each)) is not None), now)
@@ -35,19 +35,19 @@ def start_of(period: IntervalPeriod | None, intervals: Sequence[Interval], now: 
 def timed_intervals(
     period: IntervalPeriod | None, intervals: Sequence[Interval], now: datetime
 ) -> Iterator[TimedInterval]:
-    """Intervals with their times, once through.
+    """Return intervals with their times, without repetition.
 
     Args:
         period: the default of all intervals.
         intervals: in their order.
-        now: the time that `at once` stands for.
+        now: replaces `at once`.
     """
     default = period or NO_PERIOD
     next_start: datetime | None = start_of(period, intervals, now)
     for interval in intervals:
         own = interval.interval_period or NO_PERIOD
         start = instant_of(own.start) or next_start
-        if start is None:  # after one that never ends
+        if start is None:  # the previous one never ends
             return
         duration = own.duration or default.duration
         next_start = start if duration is None else parse_duration(duration).after(start)
@@ -55,10 +55,10 @@ def timed_intervals(
 
 
 def instant_of(text: str | None) -> datetime | None:
-    """None for no time and for the beginning of time.
+    """Parse a time; None without one, and for the start `0001-01-01`.
 
     Raises:
-        ValueError: it is no time.
+        ValueError: it is not a time.
     """
     at = None if text is None else parse_iso(text)
     return None if at is None or at.year == AT_ONCE_YEAR else at

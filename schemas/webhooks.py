@@ -1,4 +1,4 @@
-"""Webhooks: the kinds of changes, addresses that are allowed, and secrets as Standard Webhooks has them."""
+"""Webhooks: the kinds of changes, allowed addresses, and secrets in the form of Standard Webhooks."""
 
 import base64
 import re
@@ -29,7 +29,7 @@ def new_secret() -> str:
 
 
 def is_allowed(address: Address, networks: Sequence[Network]) -> bool:
-    """Whether a webhook may be sent to an address: a public one, or one in a network of the settings."""
+    """Return whether a webhook may be sent to an address: a public one, or in a network of the settings."""
     return is_in(address, networks) or _is_public(embedded(address))
 
 
@@ -39,7 +39,7 @@ def is_in(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 address stands for; else the address itself."""
+    """Return the IPv4 address embedded in an IPv6 address; else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in NAT64:
@@ -54,7 +54,7 @@ def _is_public(address: Address) -> bool:
 
 
 def check_url(url: str, networks: Sequence[Network]) -> None:
-    """Check what can be checked without a look-up of the host's name.
+    """Check a URL, as far as possible without resolving the host.
 
     Raises:
         ValueError: nothing may be sent to this URL.
@@ -76,7 +76,7 @@ def check_url(url: str, networks: Sequence[Network]) -> None:
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that a host is; None if it is a name."""
+    """Return the address of a literal host; None for a name."""
     try:
         return ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,1 +1,1 @@
-"""Summary tables to HTTP."""
+"""The HTTP API over the summary tables."""

@@ -1,4 +1,4 @@
-"""`python -m serving`: the HTTP API under granian; commands of administrators; the OpenAPI document."""
+"""`python -m serving`: the HTTP API under granian, administrators' commands, and the OpenAPI document."""
 
 import argparse
 import os
@@ -47,15 +47,15 @@ from serving.worker_state import WorkerState
 CHANGES_FILE = "changes"
 FLEET_COMMANDS = ("vens", "credentials")
 SPARE_CONNECTIONS = 10
-"""Besides one for each thread: for streamed answers, and for the work beside requests."""
+"""Connections beyond one for each thread: for streamed responses, and for background work."""
 
 
 class AdministrationSettings(ProgramSettings, CredentialSettings):
-    """What commands at a terminal need."""
+    """Settings of commands at a terminal."""
 
 
 def application(at_stop: ExitStack) -> App:
-    """The application of a worker process; what must end with it is put on the stack."""
+    """Return the application of a worker process; resources to close are pushed to the stack `at_stop`."""
     settings = ServingSettings.from_environment()
     configure_logs(settings.log_level, settings.log_format)
     clock, monitor = DatabaseClock(_now, time.monotonic), AnswerMonitor(time.monotonic)
@@ -80,6 +80,10 @@ def application(at_stop: ExitStack) -> App:
         _report(access_log.metrics),
     )
     listener.start()
+    # A listener of its own: its notifications must not wait until responses are built.
+    state.openadr_changes.listener(
+        lambda: connect(settings.database_url, "openadr-listener", monitor=monitor)
+    ).start()
     watch = _watch(settings.database_url, clock, monitor)
     watch.start()
     at_stop.callback(watch.stop)
@@ -133,7 +137,7 @@ def _watch(database_url: str, clock: DatabaseClock, monitor: AnswerMonitor) -> D
 
 
 def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor) -> Engine:
-    """An engine with a time limit for queries."""
+    """Return an engine with a time limit for queries."""
     return engine_for(
         database_url,
         "serving",
@@ -145,7 +149,7 @@ def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor
 
 
 def _shared_directory() -> Path | None:
-    """The directory in which the worker processes share their metrics, and count their changes."""
+    """Return the directory in which the worker processes share metrics and the counter of changes."""
     directory = os.environ.get(METRICS_DIRECTORY)
     return None if directory is None else Path(directory)
 
@@ -164,7 +168,7 @@ def _now() -> datetime:
 
 
 def _user() -> str:
-    """The name of the user at the terminal; a container may have none."""
+    """Return the name of the user at the terminal; a container may have none."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -184,7 +188,7 @@ def main() -> None:
 
 
 def _administrate(options: argparse.Namespace) -> None:
-    """A command at a terminal, by the database's clock: the server compares by that, too."""
+    """Run a command at a terminal, by the database's clock, as the server does."""
     settings = AdministrationSettings.from_environment()
     engine = engine_for(settings.database_url, "administration")
     with engine.connect() as connection:
@@ -199,7 +203,7 @@ def _administrate(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = program_parser(
         "serving",
-        "Answer over HTTP what VENs report and what events deliver, and take events and commands.",
+        "Serve reports of VENs, events, their deliveries and commands over HTTP.",
         [ServingSettings],
         [
             "",

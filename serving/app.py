@@ -1,4 +1,4 @@
-"""The WSGI application: what each request passes through, and the resources behind it."""
+"""The WSGI application: its middleware and its resources."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +28,7 @@ from serving.openadr.auth.clients import ClientStore, RevokedClients
 from serving.openadr.auth.tokens import SigningKeys, Tokens
 from serving.openadr.routes import OpenAdrDependencies, openadr_routes
 from serving.policy import Policy
-from serving.routes import DEFAULT_OPTIONS, AppOptions, Clock, Dependencies, resources_by_path
+from serving.routes import DEFAULT_OPTIONS, AppOptions, Clock, Dependencies, pool_for, resources_by_path
 from serving.worker_state import WorkerState
 
 EXPOSED_HEADERS = [
@@ -56,9 +56,9 @@ def create_app(  # noqa: PLR0913 - the composition root
     databases: Databases | None = None,
     openadr_tokens: Tokens | None = None,
 ) -> App:
-    """The whole API over one database, with keys if the policy needs them.
+    """Return the application of the whole API, with keys if the policy requires them.
 
-    `state` and `keyring` are given where a listener keeps them up to date.
+    `state` and `keyring` are passed if a listener keeps them up to date.
     """
     state = state or WorkerState(
         engine, FleetReader(engine, clock, options.loads_gone_after, options.time_zone)
@@ -88,7 +88,7 @@ def _add_middleware(
     allowed_origins: list[str],
     policy: Policy,
 ) -> None:
-    """In the order in which a request passes them; its answer takes the same way back."""
+    """Add middleware in the order of requests; responses pass it in reverse."""
     app.add_middleware(ConditionalRequests(state.cache.clear))
     app.add_middleware(SecurityHeaders(policy, varies_by_origin=bool(allowed_origins)))
     _allow_origins(app, allowed_origins)
@@ -107,7 +107,8 @@ def _openadr(needs: Dependencies, tokens: Tokens) -> OpenAdrDependencies:
         is_https=options.policy.is_https,
         webhook_networks=options.webhook_networks,
         mqtt=options.openadr_mqtt,
-        answers=needs.state.openadr_answers,
+        pool=pool_for(primary, needs),
+        changes=needs.state.openadr_changes,
     )
 
 
@@ -119,7 +120,7 @@ def _set_options(app: App, policy: Policy) -> None:
 
 
 def api_document() -> Document:
-    """The OpenAPI document; no database is connected."""
+    """Return the OpenAPI document, without connecting to a database."""
     engine = engine_for("postgresql://", "serving")
     state = WorkerState(engine, FleetReader(engine, _never))
     access_log = AccessLog(RequestMetrics(), SqlClock())
@@ -157,7 +158,7 @@ def _auth(
 
 
 def _allow_origins(app: App, allowed_origins: list[str]) -> None:
-    """CORS: pages of these origins may call, those that are named also with the cookie."""
+    """Set CORS: pages of these origins may call; named origins also with the cookie."""
     if "*" in allowed_origins:
         app.add_middleware(falcon.CORSMiddleware(allow_origins="*", expose_headers=EXPOSED_HEADERS))
     elif allowed_origins:

@@ -1,4 +1,4 @@
-"""The WSGI application under granian's ASGI interface, the only one that passes on a path as it was sent.
+"""Runs the WSGI application under granian's ASGI interface, the only one with the raw path of a request.
 
 Requests run in threads, as under a WSGI server. Cached responses are sent from the event loop's own thread.
 """
@@ -35,7 +35,7 @@ FIXED: Mapping[str, object] = {
 
 
 class AsgiAdapter:
-    """Calls a WSGI application for each request, in at most so many threads."""
+    """Calls a WSGI application for each request, in at most `most_threads` threads."""
 
     def __init__(self, application: App, most_threads: int) -> None:
         self._application = application
@@ -83,7 +83,7 @@ class Exchange:
         return await done
 
     def run(self, application: App, env: WSGIEnvironment) -> bytes | None:
-        """Call the application; returns a body that is complete, and sends one that is streamed."""
+        """Call the application; returns a complete body, and sends a streamed one."""
         body = application(env, self.start)
         if isinstance(body, list):
             return b"".join(body)
@@ -99,7 +99,7 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": body})
 
     def _stream(self, blocks: Iterable[bytes]) -> None:
-        """Send block by block, each once the client has room for it; end when the client has gone."""
+        """Send block by block with back-pressure; stops when the client disconnects."""
         self._loop.call_soon_threadsafe(self._watch_client)
         self._wait_for(
             self._send({"type": "http.response.start", "status": self._status, "headers": self._headers})
@@ -127,9 +127,9 @@ class Exchange:
         while not self._has_ended and (size < 0 or len(self._received) < size):
             self._receive_more()
         end = len(self._received) if size < 0 else size
-        taken = bytes(self._received[:end])
+        content = bytes(self._received[:end])
         del self._received[:end]
-        return taken
+        return content
 
     def readline(self, size: int = -1) -> bytes:
         while not self._has_ended and b"\n" not in self._received:
@@ -158,7 +158,7 @@ def _write_nothing(_data: bytes) -> None:
 
 
 class Call(Struct, frozen=True):
-    """A call that a thread is to make, and the future of the event loop that waits for its result."""
+    """A call for a thread, and the event loop's future for its result."""
 
     function: Callable[[], bytes | None]
     loop: AbstractEventLoop
@@ -166,7 +166,7 @@ class Call(Struct, frozen=True):
 
 
 class Threads:
-    """Threads that make calls in the order in which they come; started when they are needed, and kept.
+    """A thread pool that runs calls first in, first out; threads are started on demand, and kept.
 
     They are daemons: one that still waits for the database does not keep the process alive.
     """
@@ -178,7 +178,7 @@ class Threads:
         self._calls: SimpleQueue[Call] = SimpleQueue()
 
     def run(self, call: Call) -> None:
-        """Have a call made; from the event loop's thread only."""
+        """Queue a call; from the event loop's thread only."""
         self._calls.put(call)
         if not self._idle.acquire(blocking=False) and self._started < self._most:
             self._started += 1
@@ -212,7 +212,7 @@ def _set_error(done: "asyncio.Future[bytes | None]", error: Exception) -> None:
 
 
 def environment(scope: Message, body: Exchange) -> WSGIEnvironment:
-    """The WSGI environment of a request, with the path as it was sent in `RAW_URI`."""
+    """Return the WSGI environment of a request, with its raw path in `RAW_URI`."""
     raw_path, query = scope["raw_path"], scope["query_string"].decode("latin-1")
     path = raw_path.decode("latin-1")
     server, client = scope["server"] or ("", 0), scope["client"] or ("", 0)
@@ -237,7 +237,7 @@ def environment(scope: Message, body: Exchange) -> WSGIEnvironment:
 
 @lru_cache(maxsize=512)
 def _header_key(name: bytes) -> str:
-    """A name with `_` would count as another with `-`: it is kept apart."""
+    """Return the WSGI key of a header; a name with `_` must not collide with one with `-`."""
     if name in WITHOUT_PREFIX:
         return WITHOUT_PREFIX[name]
     return "HTTP_" + name.decode("latin-1").upper().replace("_", "__").replace("-", "_")

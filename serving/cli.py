@@ -39,40 +39,40 @@ TERMINAL = "terminal:"
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    keys = commands.add_parser("keys", help="create, list and revoke API keys")
     actions = keys.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a key, and print it once")
-    create.add_argument("name", type=_name, help="whose it is")
+    create = actions.add_parser("create", help="create a key, and print it once")
+    create.add_argument("name", type=_name, help="the key's name, such as that of its owner")
     create.add_argument(
         "--role", choices=ROLES, required=True, help="a viewer reads, an operator does everything"
     )
     create.add_argument(
         "--expires", metavar="WHEN", help="90d or 12h from now, or a time in ISO 8601 (never)"
     )
-    actions.add_parser("list", help="all keys that there ever were")
-    actions.add_parser("revoke", help="let a key work no more").add_argument("name")
+    actions.add_parser("list", help="all keys, also revoked and expired ones")
+    actions.add_parser("revoke", help="revoke a key").add_argument("name")
     _add_client_commands(commands)
-    audit = commands.add_parser("audit", help="what was changed, and by whom; the newest first")
-    audit.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="at most so many (%(default)s)")
-    audit.add_argument("--after", type=int, metavar="ID", help="only what is older than this entry")
+    audit = commands.add_parser("audit", help="the audit log of changes, newest first")
+    audit.add_argument("--limit", type=int, default=DEFAULT_LIMIT, help="most entries (%(default)s)")
+    audit.add_argument("--after", type=int, metavar="ID", help="only entries older than this one")
 
 
 def _add_client_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    clients = commands.add_parser("clients", help="make, list and revoke clients of OpenADR")
+    clients = commands.add_parser("clients", help="create, list and revoke OpenADR clients")
     actions = clients.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make clients, and print the secret of each once")
+    create = actions.add_parser("create", help="create clients, and print the secret of each once")
     create.add_argument("names", metavar="CLIENT_ID", type=_name, nargs="+", help="its client id")
     create.add_argument(
         "--role", choices=OPENADR_ROLES, required=True, help="bl: business logic, of a utility; ven: a VEN"
     )
     create.add_argument(
-        "--scopes", metavar="SCOPES", default="", help="by commas, fewer than its role has (all of them)"
+        "--scopes", metavar="SCOPES", default="", help="some of its role's scopes, by commas (default: all)"
     )
     create.add_argument(
         "--expires", metavar="WHEN", help="90d or 12h from now, or a time in ISO 8601 (never)"
     )
-    actions.add_parser("list", help="all clients that there ever were")
-    revoke = actions.add_parser("revoke", help="let a client and its tokens work no more")
+    actions.add_parser("list", help="all clients, also revoked and expired ones")
+    revoke = actions.add_parser("revoke", help="revoke a client and its tokens")
     revoke.add_argument("name", metavar="CLIENT_ID")
 
 
@@ -86,7 +86,7 @@ class Output:
         _print(json.dumps({"event": event, **fields}, default=str) if self._is_json else line)
 
     def note(self, line: str) -> None:
-        """Print what is not a part of the result to stderr."""
+        """Print a text that is not part of the result to stderr."""
         _print(json.dumps({"event": line, "level": "info"}) if self._is_json else line, sys.stderr)
 
 
@@ -99,7 +99,7 @@ def run_command(
 ) -> None:
     """Run the command of the command line.
 
-    Ends the program with a message where it cannot be executed.
+    Ends the program with a message if it cannot be executed.
     """
     log = AuditLog(engine, lambda: now)
     keys, clients = KeyStore(engine), ClientStore(engine)
@@ -152,7 +152,7 @@ class AuditedChange:
 
 
 def _status_of(error: Exception) -> HTTPStatus:
-    """As a request with that error is answered."""
+    """Return the HTTP status of a request with that error."""
     if isinstance(error, TAKEN):
         return HTTPStatus.CONFLICT
     return HTTPStatus.NOT_FOUND if isinstance(error, UNKNOWN) else HTTPStatus.BAD_REQUEST
@@ -165,7 +165,7 @@ def _create(
     body = {"role": options.role, "expiresAt": expires_at and f"{expires_at:{TIME}}"}
     with change.audited(f"create {options.name}", body, HTTPStatus.CREATED):
         secret = store.create(options.name, options.role, expires_at, now)
-    output.note(f"The {options.role} key of {options.name!r}, which is shown this once only:")
+    output.note(f"The {options.role} key of {options.name!r}, shown only once:")
     output.result(secret, "key_created", name=options.name, role=options.role, key=secret)
 
 
@@ -192,7 +192,7 @@ def _create_client(
     }
     with change.audited(f"create {new.client_id}", body, HTTPStatus.CREATED):
         secret = store.create(new, now)
-    output.note(f"The secret of the {new.role} client {new.client_id!r}, which is shown this once only:")
+    output.note(f"The secret of the {new.role} client {new.client_id!r}, shown only once:")
     output.result(secret, "client_created", id=new.client_id, role=new.role, secret=secret)
 
 
@@ -218,10 +218,12 @@ def _print_clients(clients: list[ClientRow], now: datetime, output: Output) -> N
     if not clients:
         output.note("There are no clients: `python -m serving clients create CLIENT_ID --role bl` makes one.")
     for client in clients:
-        state, made = _state(client, now), f"{client.created_at:{TIME}}"
-        line = f"{client.client_id:<24}  {client.role:<3}  made {made}  {state}  {' '.join(client.scopes)}"
+        state, created = _state(client, now), f"{client.created_at:{TIME}}"
+        line = (
+            f"{client.client_id:<24}  {client.role:<3}  created {created}  {state}  {' '.join(client.scopes)}"
+        )
         fields = {"id": client.client_id, "role": client.role, "scopes": client.scopes}
-        output.result(line, "client", **fields, created_at=made, state=state)
+        output.result(line, "client", **fields, created_at=created, state=state)
 
 
 def _name(text: str) -> str:
@@ -239,7 +241,7 @@ def _expiry(text: str, now: datetime) -> datetime:
     except ValueError as error:
         raise SettingsError(f"--expires: neither like 90d or 12h, nor a time: {error}") from None
     if expires_at <= now:
-        raise SettingsError(f"--expires: {text} is past")
+        raise SettingsError(f"--expires: {text} is in the past")
     return expires_at
 
 
@@ -251,9 +253,11 @@ def _print_keys(keys: Sequence[KeyRow], now: datetime, output: Output) -> None:
     if not keys:
         output.note("There are no keys: `python -m serving keys create NAME --role operator` makes one.")
     for key in keys:
-        state, made = _state(key, now), f"{key.created_at:{TIME}}"
-        line = f"{key.key_id}  {key.name:<24}  {key.role:<8}  made {made}  {state}"
-        output.result(line, "key", id=key.key_id, name=key.name, role=key.role, created_at=made, state=state)
+        state, created = _state(key, now), f"{key.created_at:{TIME}}"
+        line = f"{key.key_id}  {key.name:<24}  {key.role:<8}  created {created}  {state}"
+        output.result(
+            line, "key", id=key.key_id, name=key.name, role=key.role, created_at=created, state=state
+        )
 
 
 def _state(key: KeyRow | ClientRow, now: datetime) -> str:

@@ -1,11 +1,11 @@
-"""Errors that a client is answered with. `serving/http/problems.py` gives each class its status code.
+"""Errors that are reported to clients. `serving/http/problems.py` maps each class to a status code.
 
-The class says what happened; the message says what to do about it.
+The class tells what happened; the message tells what to do about it.
 """
 
 
 class RequestError(Exception):
-    """A request that cannot be carried out."""
+    """A request cannot be executed."""
 
 
 class NotFoundError(RequestError, LookupError):
@@ -13,31 +13,31 @@ class NotFoundError(RequestError, LookupError):
 
 
 class InvalidRequestError(RequestError, ValueError):
-    """The values of a request contradict each other, or what this service allows."""
+    """The values of a request contradict each other, or this service's rules."""
 
 
 class ConflictError(RequestError):
-    """The request is valid, but the present state of what it concerns does not allow it."""
+    """The request is valid, but conflicts with the current state of the resource."""
 
 
 class ForbiddenError(RequestError):
-    """The caller may not do this."""
+    """The caller is not allowed to do this."""
 
 
 class TooManyPointsError(InvalidRequestError):
-    """A history would have more points than one answer may have."""
+    """A history would have more points than a response may have."""
 
 
 class TooSlowError(InvalidRequestError):
-    """A history took longer than one query may take, and another granularity would be quicker."""
+    """A history exceeded the time limit of queries, and another granularity would be faster."""
 
 
 class TooManyStreamsError(RequestError):
-    """As many live streams are open as the settings allow."""
+    """The limit of live streams is reached."""
 
 
 class NotReadyError(RequestError):
-    """A database lacks a migration or is not up to date: send requests to another instance."""
+    """A database lacks a migration, or is not up to date: send requests to another instance."""
 
 
 def no_ven(ven_id: str) -> str:

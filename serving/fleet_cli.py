@@ -1,4 +1,4 @@
-"""`python -m serving vens ...` and `credentials ...`: fleets brought in at a terminal."""
+"""`python -m serving vens ...` and `credentials ...`: imports of fleets at a terminal."""
 
 import argparse
 import sys
@@ -23,15 +23,15 @@ from serving.page import CredentialFilter, Page
 from serving.registry.credentials import VenCredentials
 
 STDIN = "-"
-REVOKE = "have the broker let a VEN in no more, and end its connections"
+REVOKE = "revoke a VEN's login at the broker, and end its connections"
 
 
 def add_fleet_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     vens = commands.add_parser("vens", help="import and export VENs as CSV")
     actions = vens.add_subparsers(dest="action", metavar="ACTION", required=True)
-    imported = actions.add_parser("import", help="register and change VENs by a file: all of it, or nothing")
+    imported = actions.add_parser("import", help="register and change VENs by a file, in one transaction")
     imported.add_argument("file", metavar="FILE.csv", help=f"as `export` writes it; {STDIN} for stdin")
-    imported.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    imported.add_argument("--dry-run", action="store_true", help="only show what would be done")
     actions.add_parser("export", help="write all VENs to stdout, as CSV")
     _add_credential_commands(commands)
 
@@ -46,7 +46,7 @@ def _add_credential_commands(commands: "argparse._SubParsersAction[argparse.Argu
     )
     for action, what in (("rotate", "give a VEN another password, and print it once"), ("revoke", REVOKE)):
         actions.add_parser(action, help=what).add_argument("ven_id", metavar="VEN_ID")
-    actions.add_parser("list", help="all credentials, and whether the broker has them")
+    actions.add_parser("list", help="all credentials, and whether the broker has applied them")
 
 
 def run_fleet_command(
@@ -59,7 +59,7 @@ def run_fleet_command(
 ) -> None:
     """Run a command of `add_fleet_commands`.
 
-    Ends the program with a message where it cannot be executed.
+    Ends the program with a message if it cannot be executed.
     """
     change = AuditedChange(AuditLog(engine, lambda: now), user, options.command)
     imports = VenImports(engine, lambda: now)
@@ -99,7 +99,7 @@ def _export(imports: VenImports) -> None:
 
 
 def _text_of(name: str) -> str:
-    """The text of a file.
+    """Return the text of a file.
 
     Raises:
         SettingsError: it cannot be read.
@@ -149,7 +149,9 @@ def _show_password(
 ) -> None:
     with change.audited(f"{options.action} {options.ven_id}", None, HTTPStatus.CREATED):
         made = make(options.ven_id, who)
-    output.note(f"The password of {made.username!r}, shown this once; it works as soon as the broker has it:")
+    output.note(
+        f"The password of {made.username!r}, shown only once; it works as soon as the broker has applied it:"
+    )
     output.result(made.password, "credential_made", ven_id=made.username, password=made.password)
 
 

@@ -1,4 +1,4 @@
-"""Pages of lists, and which entries they have."""
+"""Pages and filters of lists."""
 
 from datetime import datetime
 
@@ -23,18 +23,18 @@ class NewestWithin(Struct, frozen=True):
 
 
 class CredentialFilter(Struct, frozen=True):
-    """Which credentials; None: all. Pending ones the broker has not confirmed."""
+    """A filter of credentials; None: all. Pending ones are not confirmed by the broker."""
 
     is_pending: bool | None = None
     is_enabled: bool | None = None
 
 
 class AlarmFilter(Struct, frozen=True):
-    """Which alarms; None: all."""
+    """A filter of alarms; None: all."""
 
     is_open: bool | None = None
     is_acknowledged: bool | None = None
     kind: AlarmKind | None = None
     start: datetime | None = None
     end: datetime | None = None
-    """Both included, of when it was raised."""
+    """Range of the times when alarms were raised, both ends included."""

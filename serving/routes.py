@@ -1,4 +1,4 @@
-"""Each path with its resource, and what resources are made of."""
+"""Each path with its resource, and the dependencies of resources."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -95,7 +95,7 @@ DEFAULT_RULES = EventRules()
 
 
 class AppOptions(Struct, frozen=True):
-    """What a site sets."""
+    """Options that the settings of a site determine."""
 
     event_rules: EventRules = DEFAULT_RULES
     max_points: int = MAX_POINTS
@@ -106,7 +106,7 @@ class AppOptions(Struct, frozen=True):
     webhook_networks: Sequence[Network] = ()
     archive: ArchiveFolder | None = None
     credentials_key: bytes | None = None
-    """Seals the passwords of VENs on their way to the broker; without it there are none."""
+    """Key that seals passwords of VENs in the outbox; without it VENs get no passwords."""
     openadr_mqtt: MqttBinding | None = None
 
 
@@ -114,7 +114,7 @@ DEFAULT_OPTIONS = AppOptions()
 
 
 class Dependencies(Struct):
-    """What resources are made of."""
+    """The dependencies of resources."""
 
     databases: Databases
     clock: Clock
@@ -124,7 +124,7 @@ class Dependencies(Struct):
 
 
 def resources_by_path(needs: Dependencies) -> Mapping[str, object]:
-    """Each path with its resource."""
+    """Return each path with its resource."""
     document = OpenApiResource()
     resources = {
         **_fleet_resources(needs),
@@ -137,7 +137,7 @@ def resources_by_path(needs: Dependencies) -> Mapping[str, object]:
 
 
 class FleetServices(Struct):
-    """Services of VENs and loads; what clients can change is read from the primary, so that they see it."""
+    """Services of VENs and loads; what clients can change is read from the primary (read your writes)."""
 
     reader: FleetReader
     primary_reader: FleetReader
@@ -165,7 +165,7 @@ def _fleet_services(needs: Dependencies) -> FleetServices:
 
 
 def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
-    """What VENs have reported: latest values, statistics, histories, forecasts; and the VENs themselves."""
+    """Return the resources of VENs, latest values, statistics, histories and forecasts."""
     primary, cache, fleet = needs.databases.primary, needs.state.cache, _fleet_services(needs)
     latest, reports = fleet.latest, ReportReader(needs.databases.to_read)
     writer = FleetWriter(primary, needs.clock, latest)
@@ -194,7 +194,7 @@ def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
 
 
 def _registry_resources(needs: Dependencies) -> Mapping[str, object]:
-    """What operators keep: groups, opt-outs, credentials, imports; and commands."""
+    """Return the resources of groups, opt-outs, credentials, imports and commands."""
     primary, clock = needs.databases.primary, needs.clock
     groups, group_writer = GroupReader(primary), GroupWriter(primary, clock)
     commands, opt_outs, imports = CommandReader(primary), OptOuts(primary, clock), VenImports(primary, clock)
@@ -271,12 +271,14 @@ def _service_resources(needs: Dependencies, document: OpenApiResource) -> Mappin
 
 
 def _pools(needs: Dependencies) -> Mapping[Engine, ConnectionPool]:
-    """A pool for short queries of each database."""
-    return {
-        engine: ConnectionPool.for_engine(
-            engine,
-            needs.access_log.sql_clock.add,
-            statement_timeout=timeout(needs.databases.query_timeout_s),
-        )
-        for engine in {needs.databases.primary, needs.databases.to_read}
-    }
+    """Return a pool for short queries of each database."""
+    return {engine: pool_for(engine, needs) for engine in {needs.databases.primary, needs.databases.to_read}}
+
+
+def pool_for(engine: Engine, needs: Dependencies) -> ConnectionPool:
+    """Return a pool for short queries of one database."""
+    return ConnectionPool.for_engine(
+        engine,
+        needs.access_log.sql_clock.add,
+        statement_timeout=timeout(needs.databases.query_timeout_s),
+    )

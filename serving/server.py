@@ -27,10 +27,10 @@ from serving.http.representation import App
 from serving.settings import ServingSettings
 
 KILLS_WITHIN_S = 4
-"""Time to kill workers that exceed theirs; then the main process exits, even if it is stuck itself."""
+"""Time to kill workers that exceed theirs; afterwards the main process exits, even if it is stuck."""
 
 HEADERS_WITHIN_MS = 10_000
-"""Time for the headers of a request, and for the pause between two requests of a connection."""
+"""Timeout for a request's headers, and for the pause between two requests of a connection."""
 
 LONGEST_HEADERS_BYTES = 65_536
 
@@ -38,18 +38,18 @@ HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 MakeApplication = Callable[[ExitStack], App]
-"""Makes the application of a worker process; the stack is closed when the worker must stop."""
+"""Creates the application of a worker process; the stack is closed when the worker stops."""
 
 
 def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
-    """Serve an application, made in each worker process, until SIGTERM or SIGINT."""
+    """Serve an application, created in each worker process, until SIGTERM or SIGINT."""
     server = Granian(
         "serving",
         interface=Interfaces.ASGINL,
         address=settings.http_host,
         port=settings.http_port,
         workers=settings.http_workers,
-        # In this mode the time-out also applies to a connection that has sent nothing yet.
+        # In this mode the timeout also applies to a connection that has sent nothing yet.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
             header_read_timeout=HEADERS_WITHIN_MS, max_buffer_size=LONGEST_HEADERS_BYTES
@@ -65,13 +65,15 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
         threads = settings.http_threads + settings.stream_clients
         server.serve(target_loader=partial(_load_in_worker, make_application, threads), wrap_loader=False)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # an exiting interpreter has no handlers, and would die of it
+        signal.setitimer(
+            signal.ITIMER_REAL, 0
+        )  # an exiting interpreter has no handlers: the signal would kill it
 
 
 def _start_heartbeat(server: AbstractServer[Any], ends_within_s: float) -> None:
     """Wake the main thread each second, and exit the process if its shutdown takes too long.
 
-    Python runs signal handlers in the main thread, and granian's waits for a lock without a timeout. If the
+    Python runs signal handlers in the main thread, where granian waits for a lock without a timeout. If the
     kernel delivers SIGTERM to another thread, or just before the wait begins, the handler would never run.
     The heartbeat interrupts the wait. If granian's handler deadlocks with the thread that it interrupts, the
     heartbeat still runs.
@@ -98,7 +100,7 @@ def _load_in_worker(make_application: MakeApplication, threads: int) -> AsgiAdap
     except Exception:  # noqa: BLE001 - whatever it is, the process ends
         structlog.get_logger().exception("worker_failed")  # multiprocessing would print the trace as it is
         sys.exit(1)
-    # What exists now stays; without this, each full collection would walk it and delay requests.
+    # Exempt existing objects from garbage collection: each full collection would traverse them.
     gc.collect()
     gc.freeze()
     # Once the loop runs, granian has set its own handlers.
@@ -109,7 +111,7 @@ def _load_in_worker(make_application: MakeApplication, threads: int) -> AsgiAdap
 def _call_on_signal(stop: Callable[[], None]) -> None:
     """Call `stop` from a thread at the first signal.
 
-    The event loop's own callback, which is granian's, follows from its wake-up socket, whatever the handler.
+    The event loop still runs granian's own callback, by its wake-up socket, whatever the handler.
     """
     stopping = threading.Thread(target=stop, name="at-stop", daemon=True)
 
@@ -122,7 +124,7 @@ def _call_on_signal(stop: Callable[[], None]) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel kill this worker with the main process (Linux only); else it would keep the port."""
+    """Have the kernel kill this worker when the main process dies (Linux): else it would keep the port."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)

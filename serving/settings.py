@@ -70,20 +70,20 @@ class ServingSettings(
     )
     http_workers: int = Field(1, ge=1, validation_alias="HTTP_WORKERS", description="worker processes")
     http_threads: int = Field(
-        8, ge=1, validation_alias="HTTP_THREADS", description="requests that one worker processes at once"
+        8, ge=1, validation_alias="HTTP_THREADS", description="most concurrent requests of one worker"
     )
     http_max_points: int = Field(
         MAX_POINTS,
         ge=1,
         validation_alias="HTTP_MAX_POINTS",
-        description="points of one history; more is a 400 that names a granularity",
+        description="most points of one history; beyond is a 400 that suggests a granularity",
     )
     http_query_timeout_s: float = Field(
         30,
         gt=0,
         le=3_600,
         validation_alias="HTTP_QUERY_TIMEOUT_S",
-        description="longest database query, s; a slower history is a 400 that names a granularity",
+        description="time limit of queries, s; a slower history is a 400 that suggests a granularity",
     )
     database_read_url: DatabaseUrl | None = Field(
         None,
@@ -102,7 +102,7 @@ class ServingSettings(
         ge=0,
         le=10_000,
         validation_alias="HTTP_STREAM_CLIENTS",
-        description="live streams of one worker; more are answered 503",
+        description="most live streams of one worker; beyond is a 503",
     )
     stream_heartbeat_s: float = Field(
         15,
@@ -114,18 +114,18 @@ class ServingSettings(
     cors_origins: Origins = Field(
         "",
         validation_alias="CORS_ORIGINS",
-        description="origins whose pages may call the API: `https://ui.example`, ..., or `*`",
+        description="origins whose pages may call the API, separated by commas: `https://ui.example`, or `*`",
     )
 
     http_page_ports: PagePorts = Field(
         "",
         validation_alias="HTTP_PAGE_PORTS",
-        description="ports of pages behind a proxy that forwards `Host` without its port, by commas",
+        description="ports of pages behind a proxy that forwards `Host` without port, separated by commas",
     )
     history_aggregate: Literal["sum", "energy", "mean"] = Field(
         "sum",
         validation_alias="HISTORY_AGGREGATE",
-        description="what histories answer when not asked: `sum`, `mean` or `energy`",
+        description="default aggregate of histories: `sum`, `mean` or `energy`",
     )
 
     http_auth: Literal["keys", "off"] = Field(
@@ -182,7 +182,7 @@ class ServingSettings(
         ge=60,
         le=86_400,
         validation_alias="OPENADR_TOKEN_S",
-        description="how long a token of an OpenADR client holds, s",
+        description="lifetime of OpenADR clients' tokens, s",
     )
     openadr_mqtt_authentication: MqttAuthentication = Field(
         "OAUTH2_BEARER_TOKEN",
@@ -193,7 +193,7 @@ class ServingSettings(
     openadr_mqtt_ca_file: FilePath | None = Field(
         None,
         validation_alias="OPENADR_MQTT_CA_FILE",
-        description="certificates that the broker's is signed by, for OpenADR clients with certificates",
+        description="certificate authorities of the broker, sent to OpenADR clients with certificates",
     )
     oidc_issuer: Issuer = Field(
         "",
@@ -219,7 +219,7 @@ class ServingSettings(
         ge=0,
         le=86_400,
         validation_alias="EVENTS_START_GRACE_S",
-        description="how late an event's start may be, s: the event starts at once; later ones are refused",
+        description="grace period, s: a past start of an event within it means at once; else it is refused",
     )
 
     event_longest_s: float = Field(
@@ -269,7 +269,7 @@ class ServingSettings(
 
     @property
     def mqtt_binding(self) -> MqttBinding | None:
-        """Where clients of OpenADR reach the broker, if they do.
+        """Return how OpenADR clients reach the broker; None if they cannot.
 
         Raises:
             OSError: the file of certificates cannot be read.

@@ -1,4 +1,4 @@
-"""What each worker process keeps in memory between requests: cached responses and live streams."""
+"""The in-memory state of each worker process: cached responses and live streams."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -7,7 +7,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from schemas.db.channels import LIVE, OPENADR, TOTALS
-from serving.cache.answer_cache import AnswerCache
+from serving.cache.change_feed import ChangeFeed
 from serving.cache.generation import ChangeCounter
 from serving.cache.listener import Listener, Refresh
 from serving.cache.response_cache import ResponseCache
@@ -17,10 +17,10 @@ from serving.live.hub import LiveHub
 from serving.page import Page
 
 POLL_EVERY_S = 2.0
-"""In case a notification was lost."""
+"""Poll interval, for a lost NOTIFY."""
 
 MAX_CACHED_VENS = 20_000
-"""Longer lists, from some four megabytes on, are streamed to each client, so that memory stays bounded."""
+"""Most VENs of a cached list; longer ones, from some four megabytes, are streamed, to bound memory."""
 
 NO_CHANNELS: Mapping[str, Refresh] = MappingProxyType({})
 
@@ -44,7 +44,7 @@ class WorkerState:
             "summaries": lambda: _summaries(reader),
         }
         self.cache = ResponseCache(builders, reader.version, changes=changes)
-        self.openadr_answers = AnswerCache(changes)
+        self.openadr_changes = ChangeFeed(engine, OPENADR, changes)
 
     def listener(
         self,
@@ -53,31 +53,25 @@ class WorkerState:
         report: Callable[[int, float], None] | None = None,
         every_s: float = POLL_EVERY_S,
     ) -> Listener:
-        """A listener that refreshes this state, and what else is to be refreshed by other channels.
+        """Return a listener that refreshes this state, and, by other channels, further state.
 
-        `report` is called after each poll with the number of open streams, and the age of the cache in s.
+        `report` is called after each poll with the number of open streams and the age of the cache, s.
         """
-        hub, cache, answers = self.hub, self.cache, self.openadr_answers
+        hub, cache = self.hub, self.cache
         on_notify: dict[str, tuple[Refresh, ...]] = {
             TOTALS: (cache.refresh, hub.refresh_network),
             LIVE: (hub.refresh_changes,),
-            OPENADR: (answers.clear,),
         }
         on_notify |= {channel: (refresh,) for channel, refresh in other_channels.items()}
         on_poll: tuple[Refresh, ...] = (
             cache.poll,
-            answers.confirm,
             hub.refresh_network,
             hub.refresh_changes,
             *other_channels.values(),
         )
         if report is not None:
             on_poll = (*on_poll, lambda: report(hub.clients, cache.age_s()))
-        return Listener(connect, on_notify, on_poll, self._expire, every_s)
-
-    def _expire(self) -> None:
-        self.cache.expire()
-        self.openadr_answers.expire()
+        return Listener(connect, on_notify, on_poll, self.cache.expire, every_s)
 
 
 def _summaries(reader: FleetReader) -> bytes | None:

@@ -22,7 +22,7 @@ from schemas.programs.command_line import program_parser
 from schemas.programs.logs import configure_logs
 
 VERSION = 1
-"""To be raised with whatever changes the sample: an older one is not used again."""
+"""Increment it with every change of the sample: databases of older versions are not reused."""
 
 DATABASE = f"sample_{VERSION}_{SCHEMA_REVISION}"
 LOADING = "sample_loading"

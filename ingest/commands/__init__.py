@@ -1,1 +1,1 @@
-"""Commands out: from the outbox in the database to the VENs."""
+"""Publishes commands from the outbox in the database to the VENs."""

@@ -1,4 +1,4 @@
-"""The thread that empties the outbox. Whatever fails in it, telemetry goes on."""
+"""The thread that publishes the outbox of commands. Its failures never stop the ingest of telemetry."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -19,19 +19,19 @@ from ingest.side_thread import SideThread
 from schemas.db.revisions import WrongRevisionError
 
 POLL_S = 1.0
-"""For what no NOTIFY announces: the next attempts, and the end of leases."""
+"""Poll interval for what no NOTIFY announces: due retries and expired leases."""
 
 NEXT_PAUSE_S = 0.05
-"""Until the next connection, where one of several commands may be what the last one ended at."""
+"""Pause before reconnecting when one of several unconfirmed commands may have ended the connection."""
 
 
 class Dispatcher(SideThread):
-    """Takes due commands from the outbox, publishes them, and writes down there what became of them.
+    """Claims due commands from the outbox, publishes them, and records their outcome there.
 
-    It works only with connections to both ends: what is taken in hand is published at once.
+    It claims only while connected to database and broker, so that a claimed command is published at once.
 
-    A broker may close the connection at one command, out of many that are on their way. So those that it had
-    not confirmed then are published one by one: where the connection ends again, it is for that command.
+    A broker may close the connection because of one of many commands in flight. So the unconfirmed ones are
+    published one by one afterwards: the command at which the connection ends again is the cause.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Dispatcher(SideThread):
         try:
             with self._open_outbox() as outbox:
                 self._clear(outbox)
-                self._converse(outbox)
+                self._publish_until_failure(outbox)
         except LoginRefusedError as error:
             self._failed("broker_refused", error, host=self._address.shown)
         except OSError as error:
@@ -80,12 +80,12 @@ class Dispatcher(SideThread):
         self._log.error(event, what="commands", reason=reason, retry_s=self._pause_s, **where)
 
     def _clear(self, outbox: Outbox) -> None:
-        """Settle what was in hand when the connection broke, and what is over, which needs no broker."""
+        """Settle commands left from a broken connection, and expired ones, which need no broker."""
         self._settle(outbox, self._unsettled)
         while over := outbox.take(self._clock(), only_over=True):
             self._settle(outbox, [end for each in over if (end := self._ended(each)) is not None])
 
-    def _converse(self, outbox: Outbox) -> None:
+    def _publish_until_failure(self, outbox: Outbox) -> None:
         with closing(self._connect()) as publisher:
             self._metrics.dispatching(is_on=True)
             self._reset_pause()
@@ -100,33 +100,33 @@ class Dispatcher(SideThread):
         return Publisher(self._address, self._tls, self._login, self._clock, has_expiry=self._has_expiry)
 
     def dispatch(self, outbox: Outbox, publisher: Publisher) -> int:
-        """Publish the commands that are due, up to some number; returns how many were taken in hand.
+        """Publish a limited number of due commands; returns how many were claimed.
 
         Raises:
-            OSError: the connection to the broker ended; its commands are settled.
+            OSError: the connection to the broker ended; the claimed commands are settled.
         """
-        taken = outbox.take(self._clock())
-        # Until there is an outcome, as they were: so they go back if we do not get as far as that.
-        self._unsettled = taken
-        ready, decided = self._sort(taken, has_expiry=publisher.has_expiry)
+        claimed = outbox.take(self._clock())
+        # Unchanged until there is an outcome: after an exception they are released as they were.
+        self._unsettled = claimed
+        ready, decided = self._sort(claimed, has_expiry=publisher.has_expiry)
         attempt = self._publish(publisher, ready)
         self._settle(outbox, [*decided, *attempt.settled], [*attempt.unconfirmed, *attempt.unpublished])
         if attempt.error is not None:
             self._pause_s = NEXT_PAUSE_S if attempt.unconfirmed else self._pause_s
             raise attempt.error
-        return len(taken)
+        return len(claimed)
 
-    def _sort(self, taken: list[Due], *, has_expiry: bool) -> tuple[list[Due], list[Due]]:
-        """Commands to publish now, and those that are over or have to wait."""
+    def _sort(self, claimed: list[Due], *, has_expiry: bool) -> tuple[list[Due], list[Due]]:
+        """Return the commands to publish now, and those that have expired or have to wait."""
         now = self._clock()
         ready, decided = list[Due](), list[Due]()
-        for command in taken:
+        for command in claimed:
             end = self._ended(command) or postponed(command, now, self._retry_policy, has_expiry=has_expiry)
             (ready if end is None else decided).append(end or command)
         return ready, decided
 
     def _publish(self, publisher: Publisher, commands: list[Due]) -> Attempt:
-        """All at once; then each one alone that a connection may have ended at before."""
+        """Publish all in a pipeline; then, one by one, those that may have ended a connection before."""
         suspects = [each for each in commands if each.interruptions or each.command_id in self._suspects]
         others = [each for each in commands if not (each.interruptions or each.command_id in self._suspects)]
         attempt = publisher.publish(others, self._retry_policy)
@@ -142,7 +142,7 @@ class Dispatcher(SideThread):
         return given_up(command, self._clock(), self._retry_policy)
 
     def _settle(self, outbox: Outbox, settled: list[Due], unchanged: list[Due] | None = None) -> None:
-        """Kept until the database has it, over its outages: else they would be published again."""
+        """Record outcomes, kept over database outages: else the commands would be published again."""
         self._unsettled = [*settled, *(unchanged or [])]
         outbox.settle(self._unsettled)
         self._unsettled = []

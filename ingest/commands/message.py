@@ -1,4 +1,4 @@
-"""A command as it is published: what is left of its time, at the instant of the attempt. Pure."""
+"""The payload and expiry of a command, with its remaining time at the instant of the attempt. Pure."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ SHORTEST_S = 0.001
 
 
 def payload(command: Due, now: datetime) -> bytes:
-    """The envelope of an attempt made `now`, as JSON."""
+    """Return the JSON envelope of an attempt made `now`."""
     data = remaining_data(msgspec.json.decode(command.data), command.created_at, now)
     return msgspec.json.encode(
         envelope(
@@ -30,7 +30,7 @@ def payload(command: Due, now: datetime) -> bytes:
 
 
 def remaining_data(data: Mapping[str, Any], created_at: datetime, now: datetime) -> dict[str, Any]:
-    """Data of a command whose durations, in s, are what is left of them `now`.
+    """Return a command's data with its durations, in s, reduced to what remains of them `now`.
 
     A duration ends with `end_ts` where the command names it, else so long after the command was created.
     """
@@ -42,7 +42,7 @@ def remaining_data(data: Mapping[str, Any], created_at: datetime, now: datetime)
 
 
 def expiry_s(command: Due, now: datetime) -> int:
-    """Whole seconds that the command is still worth something: its Message Expiry Interval, at least 1."""
+    """Return the Message Expiry Interval: whole seconds until the command expires, at least 1."""
     return max(1, int((command.expires_at - now).total_seconds()))
 
 

@@ -1,4 +1,4 @@
-"""The table of commands as a dispatcher uses it: it leases due ones, and writes down the outcome."""
+"""The outbox of commands as a dispatcher uses it: it leases due commands and records their outcome."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from ingest.storing.admission import admit
 from schemas.db.channels import COMMANDS
 
 LEASE = timedelta(seconds=60)
-"""So long others leave a command alone that a dispatcher has in hand; after its death they take over."""
+"""How long a claimed command is leased; if its dispatcher dies, others claim it afterwards."""
 
 AT_ONCE = 1_000
 
@@ -33,7 +33,7 @@ SETTLED = (
 
 
 class Outbox:
-    """Commands in hand belong to `holder` until they are settled, or the lease is over."""
+    """Claimed commands are leased to `holder` until they are settled or the lease expires."""
 
     def __init__(self, connection: psycopg.Connection, holder: str) -> None:
         self._connection = connection
@@ -49,7 +49,7 @@ class Outbox:
         self._connection.close()
 
     def take(self, now: datetime, *, only_over: bool = False) -> list[Due]:
-        """Take due commands in hand, oldest first; or only those whose time is over."""
+        """Claim due commands, oldest first; or only those that have expired."""
         parameters = {
             "now": now,
             "over_at": now if only_over else None,
@@ -59,13 +59,13 @@ class Outbox:
         }
         with self._connection.transaction():
             admit(self._connection)
-            taken = [Due(*row) for row in self._connection.execute(queries.TAKE_COMMANDS, parameters)]
-        return sorted(taken, key=lambda command: (command.next_attempt_at, command.created_at))
+            commands = [Due(*row) for row in self._connection.execute(queries.TAKE_COMMANDS, parameters)]
+        return sorted(commands, key=lambda command: (command.next_attempt_at, command.created_at))
 
     def settle(self, commands: Sequence[Due]) -> None:
-        """Write down what became of commands in hand, and release them. Idempotent.
+        """Record the outcome of claimed commands, and release their leases. Idempotent.
 
-        One that has been answered meanwhile stays answered.
+        A command that was acknowledged meanwhile keeps its status.
         """
         if not commands:
             return
@@ -75,7 +75,7 @@ class Outbox:
             self._connection.execute(queries.NOTIFY_COMMANDS)
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for a NOTIFY of the outbox, at most so long."""
+        """Wait for a NOTIFY of the outbox, at most `timeout_s`."""
         for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
             pass
 

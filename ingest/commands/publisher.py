@@ -26,13 +26,13 @@ from schemas.programs.broker_url import BrokerAddress
 
 TOPIC = "ven/cmd/"
 CONFIRMED_WITHIN_S = 10.0
-"""For all that is published together; well within the lease."""
+"""Timeout for one pipeline of commands; well within the lease."""
 
 WINDOW = 100
-"""Most messages on their way at once, and so in doubt when the connection ends."""
+"""Most messages in flight at once, whose delivery is unknown when the connection ends."""
 
 OVERHEAD_BYTES = 64
-"""More than a PUBLISH has beside topic and payload."""
+"""Upper bound of a PUBLISH packet's bytes beside topic and payload."""
 
 Clock = Callable[[], datetime]
 
@@ -40,7 +40,7 @@ Clock = Callable[[], datetime]
 class Attempt(Struct, frozen=True):
     """Commands after an attempt, and what ended the connection, if anything did.
 
-    `unconfirmed` and `unpublished` are as they were; of the former the broker may have taken some.
+    `unconfirmed` and `unpublished` are unchanged; the broker may have received some of the former.
     """
 
     settled: list[Due]
@@ -50,14 +50,14 @@ class Attempt(Struct, frozen=True):
 
 
 class OutgoingMessage(Struct, frozen=True):
-    """A message that has no time of its own."""
+    """A message without an expiry."""
 
     topic: str
     payload: bytes
 
 
 class Publisher:
-    """Publishes over one connection to the broker, driven by the thread that made it."""
+    """Publishes over one connection to the broker; used only by the thread that created it."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class Publisher:
         *,
         has_expiry: bool = True,
     ) -> None:
-        """Log in; without `has_expiry` no message has an expiry, as is always so with MQTT 3.1.1.
+        """Log in; without `has_expiry`, as always with MQTT 3.1.1, messages have no expiry.
 
         Raises:
-            LoginRefusedError: the broker does not let us in, or takes nothing at QoS 1.
+            LoginRefusedError: the broker refuses the login, or does not support QoS 1.
             OSError: it cannot be reached, or does not answer.
         """
         self._clock = clock
@@ -86,14 +86,14 @@ class Publisher:
     def publish(self, commands: Sequence[Due], policy: RetryPolicy) -> Attempt:
         """Publish commands and wait for the broker's confirmations.
 
-        One command alone that the connection ends at has had its attempt; of several, none has.
+        If the connection ends, a command published alone has used up an attempt; several together have not.
         """
         waiting = deque(commands)
         in_flight: dict[int, tuple[Due, datetime]] = {}
         settled: list[Due] = []
         try:
             self._pump(waiting, in_flight, settled, policy)
-        except TimeoutError as error:  # a broker that goes on without confirming may have delivered them
+        except TimeoutError as error:  # the broker may have delivered them without confirming
             settled += (interrupted(*each, policy, is_alone=False) for each in in_flight.values())
             return Attempt(settled, [], list(waiting), error)
         except ConnectionError as error:
@@ -104,10 +104,10 @@ class Publisher:
         return Attempt(settled, [], [])
 
     def publish_messages(self, messages: Sequence[OutgoingMessage]) -> list[str]:
-        """Publish messages in their order and wait for the broker; returns why it refused some.
+        """Publish messages in order and wait for confirmations; returns the broker's reasons for refusals.
 
         Raises:
-            OSError: the connection ended, or the broker does not confirm: it may have some of them.
+            OSError: the connection ended, or a confirmation is missing: the broker may have received some.
         """
         waiting, in_flight, refusals = deque(messages), dict[int, OutgoingMessage](), list[str]()
         deadline = time.monotonic() + CONFIRMED_WITHIN_S
@@ -164,7 +164,7 @@ class Publisher:
                     settled += self._take_confirmed(in_flight, policy)
 
     def _send(self, command: Due, in_flight: dict[int, tuple[Due, datetime]]) -> list[Due]:
-        """Publish one; returns it where that is not possible."""
+        """Publish a command; returns it, settled, if that is not possible."""
         now, topic = self._clock(), TOPIC + command.ven_id
         content = payload(command, now)
         size_bytes = len(topic.encode()) + len(content) + OVERHEAD_BYTES

@@ -1,13 +1,13 @@
-"""The life of a command, from the outbox to the VEN's answer. Pure: what has happened, and what follows.
+"""The states of a command, from the outbox to the VEN's acknowledgement: pure state transitions.
 
     pending ─▶ sent ─▶ acknowledged | rejected      the VEN has answered
        └────────┴────▶ expired | failed             nobody has, in time or after all attempts
 
-The four at the end are final. An answer that comes after `expired` or `failed` is written down, and changes
-nothing else: what followed from the end of a command stays.
+The last four are final. An acknowledgement after `expired` or `failed` is recorded, and changes neither the
+status nor its consequences.
 
-A broker that has confirmed an attempt may keep it for a VEN that is away (`queued_since`). Another attempt
-follows only once the VEN has been heard since, and has had time to answer: it never finds two in its queue.
+A broker that has confirmed an attempt may queue it for a VEN that is offline (`queued_since`). The next
+attempt follows only after the VEN was heard again and had time to answer: its queue never holds two.
 """
 
 from datetime import datetime, timedelta
@@ -25,38 +25,38 @@ REFUSED = {
 
 FIRST_REFUSAL = 0x80
 NO_SUBSCRIBER = 0x10
-"""Reason code: the broker has confirmed the message, and neither delivered nor queued it."""
+"""PUBACK reason code of a message that the broker has neither delivered nor queued."""
 
 BROKEN = "the connection to the broker ended before it had confirmed the command"
 CLOSED_AT = "the broker closes the connection at this command"
 BAD_TOPIC = "the VEN's id cannot be part of a topic"
-AWAY = "the VEN was offline, and MQTT 3.1.1 has no expiry: nothing was sent that it could get too late"
+AWAY = "the VEN was offline, and MQTT 3.1.1 has no expiry: not sent, as it could arrive too late"
 
 MOST_INTERRUPTIONS = 5
-"""So often in a row a command, published alone, may coincide with the end of a connection."""
+"""Connections in a row that may end while a command is published alone, before it counts as refused."""
 
 LONGEST_LOOK = timedelta(seconds=60)
-"""For a VEN that is away we look after as long as we have waited, at most this."""
+"""Longest interval at which a command checks whether its offline VEN was heard; it doubles up to this."""
 
 
 class RetryPolicy(Struct, frozen=True):
-    """How long to wait for an answer before the next attempt, and how many are worth it."""
+    """Exponential back-off between attempts without an acknowledgement, and the most attempts."""
 
     first: timedelta
     longest: timedelta
     most_attempts: int
 
     def after(self, attempts: int) -> timedelta:
-        """Twice as long after each attempt."""
+        """Return the pause after so many attempts: it doubles with each."""
         doublings = min(max(attempts - 1, 0), 32)
         return min(self.first * int(2**doublings), self.longest)
 
 
 class Due(Struct, frozen=True):
-    """A command that a dispatcher has in hand; `data` is JSON.
+    """A command that a dispatcher has claimed; `data` is JSON.
 
-    `interruptions`: attempts in a row, made for this command alone, at which the connection ended.
-    `heard_at` and `is_offline` are what is known of its VEN.
+    `interruptions`: attempts in a row, with this command alone, at which the connection ended.
+    `heard_at` and `is_offline` describe its VEN.
     """
 
     ven_id: str
@@ -77,7 +77,7 @@ class Due(Struct, frozen=True):
 
 
 def published(command: Due, code: int, sent_at: datetime, policy: RetryPolicy) -> Due:
-    """The broker has answered an attempt that was made at `sent_at`."""
+    """Return the command after the broker's PUBACK of an attempt made at `sent_at`."""
     tried = replace(_tried(command, sent_at, policy), interruptions=0)
     if code in REFUSED:
         return replace(tried, status="failed", error=REFUSED[code])
@@ -93,9 +93,9 @@ def published(command: Due, code: int, sent_at: datetime, policy: RetryPolicy) -
 
 
 def interrupted(command: Due, sent_at: datetime, policy: RetryPolicy, *, is_alone: bool) -> Due:
-    """The connection ended before the broker had confirmed: the VEN may have the command, or not.
+    """Return a command unconfirmed when the connection ended: whether the VEN has it is unknown.
 
-    Where it `is_alone`, the command itself may be the reason; in the end that counts as a refusal.
+    If it `is_alone`, the command may be the cause; after `MOST_INTERRUPTIONS` that counts as a refusal.
     """
     tried = _tried(command, sent_at, policy)
     if not is_alone:
@@ -105,12 +105,12 @@ def interrupted(command: Due, sent_at: datetime, policy: RetryPolicy, *, is_alon
 
 
 def unpublishable(command: Due, reason: str) -> Due:
-    """No attempt can be made."""
+    """Return a command that cannot be published, as failed."""
     return replace(command, status="failed", error=reason)
 
 
 def given_up(command: Due, now: datetime, policy: RetryPolicy) -> Due | None:
-    """The end of a command that is not worth an attempt any more; None if it is worth one."""
+    """Return a command as expired or failed if no further attempt is due; None if one is."""
     if now >= command.expires_at:
         return replace(command, status="expired", error=command.error or _unanswered(command))
     if command.attempts >= policy.most_attempts:
@@ -121,10 +121,10 @@ def given_up(command: Due, now: datetime, policy: RetryPolicy) -> Due | None:
 
 
 def postponed(command: Due, now: datetime, policy: RetryPolicy, *, has_expiry: bool) -> Due | None:
-    """A command that has to wait for its VEN; None if an attempt may be made now.
+    """Return a command postponed until its VEN is heard; None if an attempt may be made now.
 
-    Without `has_expiry` (MQTT 3.1.1) a message that the broker keeps would outlive its use: a VEN that is
-    offline is sent nothing until it is heard.
+    Without `has_expiry` (MQTT 3.1.1) a message in the broker's queue would outlive its expiry: nothing is
+    sent to an offline VEN until it is heard.
     """
     if command.queued_since is not None:
         if command.heard_at is not None and command.heard_at >= command.queued_since + policy.first:
@@ -136,7 +136,7 @@ def postponed(command: Due, now: datetime, policy: RetryPolicy, *, has_expiry: b
 
 
 def is_topic_level(ven_id: str) -> bool:
-    """Whether an id can stand in a topic to publish on, as one level of it."""
+    """Return whether an id can be one level of a topic to publish on."""
     return not any(character in ven_id for character in "/+#\0")
 
 

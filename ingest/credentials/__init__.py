@@ -1,1 +1,1 @@
-"""Credentials of VENs: from the outbox in the database to the broker's plugin dynamic-security."""
+"""Applies VENs' credentials from the outbox in the database to the broker's plugin dynamic-security."""

@@ -1,4 +1,4 @@
-"""A conversation with the broker's plugin dynamic-security, over one connection."""
+"""Requests to the broker's plugin dynamic-security, over one connection."""
 
 import ssl
 import time
@@ -15,23 +15,23 @@ from ingest.mqtt.paho_connection import PahoConnection, connection_errors
 from schemas.programs.broker_url import BrokerAddress
 
 ANSWERED_WITHIN_S = 10.0
-NO_PLUGIN = "the broker does not answer on $CONTROL: has it the plugin dynamic-security?"
+NO_PLUGIN = "the broker does not answer on $CONTROL: is its plugin dynamic-security loaded?"
 NOT_ADMITTED = "the broker does not let the user of MQTT_ADMIN_URL control dynamic-security"
 
 
 class ControlRefusedError(ConnectionError):
-    """The login may not control the plugin."""
+    """The login is not allowed to control the plugin."""
 
 
 class ControlConnection:
-    """Commands to the plugin, and its answers; driven by the thread that made it."""
+    """Sends commands to the plugin and reads its responses; used only by the thread that created it."""
 
     def __init__(self, address: BrokerAddress, tls: ssl.SSLContext | None, login: Connect) -> None:
-        """Log in and subscribe to the answers.
+        """Log in and subscribe to the responses.
 
         Raises:
-            LoginRefusedError: the broker does not let us in.
-            ControlRefusedError: it does not let us read the answers.
+            LoginRefusedError: the broker refuses the login.
+            ControlRefusedError: it refuses the subscription to the responses.
             OSError: it cannot be reached, or does not answer.
         """
         self._answers: dict[str, Response] = {}
@@ -53,11 +53,11 @@ class ControlConnection:
             raise
 
     def ask(self, commands: Sequence[Command]) -> list[Response]:
-        """Have the plugin carry out commands; returns its responses, in their order.
+        """Send commands to the plugin; returns its responses, in order.
 
         Raises:
-            ControlRefusedError: this login may not.
-            OSError: the connection ended, or there is no answer.
+            ControlRefusedError: this login is not allowed to.
+            OSError: the connection ended, or there is no response in time.
         """
         if not commands:
             return []

@@ -1,4 +1,4 @@
-"""The thread that gives credentials to the broker. Whatever fails in it, telemetry and commands go on."""
+"""The thread that applies credentials at the broker. Its failures stop neither telemetry nor commands."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -23,21 +23,21 @@ from schemas.programs.broker_url import parse_broker_url
 from schemas.programs.settings import SettingsError
 
 POLL_S = 1.0
-"""For what no NOTIFY announces: the next attempts, and a lock that is free again."""
+"""Poll interval for what no NOTIFY announces: due retries, and a released lock."""
 
 FIRST_AT_ONCE = 4
 MOST_AT_ONCE = 50
-"""Changes in one conversation with the broker."""
+"""Most changes in one request to the broker."""
 
-CONVERSATION_S = 0.5
-"""A revocation waits for the conversation under way. mosquitto writes its whole file at each command."""
+REQUEST_S = 0.5
+"""Target duration of a request: revocations wait for it, and mosquitto rewrites its file at each command."""
 
 RETRIES = RetryPolicy(timedelta(seconds=5), timedelta(minutes=10), most_attempts=0)
-"""There is no last attempt: the reason is shown at the credential, until people have mended it."""
+"""Attempts are unlimited: the credential shows the error until an operator has fixed it."""
 
 
 class CredentialDispatcher(SideThread):
-    """Takes changes of credentials from the outbox, and has the broker's plugin carry them out."""
+    """Takes changes of credentials from the outbox, and has the broker's plugin apply them."""
 
     def __init__(
         self,
@@ -101,16 +101,16 @@ class CredentialDispatcher(SideThread):
         self._log.error(event, what="credentials", reason=str(error).strip(), retry_s=self._pause_s, **where)
 
     def dispatch(self, outbox: CredentialOutbox, control: ControlConnection) -> int:
-        """Carry out the changes that are due, up to some number; returns how many there were.
+        """Apply a limited number of due changes; returns how many there were.
 
         Raises:
-            OSError: the connection to the broker ended; the changes stay as they were.
+            OSError: the connection to the broker ended; the changes stay due.
         """
         changes = outbox.take(self._clock(), self._at_once)
         if not changes:
             return 0
         began_s = time.monotonic()
-        errors = self._carry_out(changes, control)
+        errors = self._apply(changes, control)
         self._at_once = next_at_once(self._at_once, time.monotonic() - began_s)
         now = self._clock()
         outbox.settle(
@@ -120,10 +120,10 @@ class CredentialDispatcher(SideThread):
             self._note(change, error)
         return len(changes)
 
-    def _carry_out(self, changes: Sequence[CredentialChange], control: ControlConnection) -> list[str | None]:
-        """Why each change failed; None where the broker has it."""
-        found = control.ask([dynsec.lookup(change.ven_id) for change in changes])
-        steps = [self._steps(change, user) for change, user in zip(changes, found, strict=True)]
+    def _apply(self, changes: Sequence[CredentialChange], control: ControlConnection) -> list[str | None]:
+        """Return each change's error; None where the broker has applied it."""
+        users = control.ask([dynsec.lookup(change.ven_id) for change in changes])
+        steps = [self._steps(change, user) for change, user in zip(changes, users, strict=True)]
         responses = iter(control.ask([step for each in steps if not isinstance(each, str) for step in each]))
         return [
             each if isinstance(each, str) else dynsec.failure_in([next(responses) for _ in each])
@@ -131,7 +131,7 @@ class CredentialDispatcher(SideThread):
         ]
 
     def _steps(self, change: CredentialChange, user: dynsec.Response) -> Sequence[dynsec.Command] | str:
-        """The commands of a change; a text that says why there are none."""
+        """Return the commands of a change, or the error that prevents it."""
         if error := dynsec.failure_in([user]):
             return error
         is_there = dynsec.is_there(user)
@@ -154,10 +154,10 @@ class CredentialDispatcher(SideThread):
 
 
 def next_at_once(at_once: int, lasted_s: float) -> int:
-    """How many changes the next conversation has, after one of `at_once` that lasted so long."""
-    if lasted_s > CONVERSATION_S:
+    """Return the size of the next request, after one of `at_once` changes that took `lasted_s`."""
+    if lasted_s > REQUEST_S:
         return max(1, at_once // 2)
-    return min(MOST_AT_ONCE, 2 * at_once) if lasted_s < CONVERSATION_S / 2 else at_once
+    return min(MOST_AT_ONCE, 2 * at_once) if lasted_s < REQUEST_S / 2 else at_once
 
 
 def _outcome(change: CredentialChange, error: str | None, now: datetime) -> Outcome:

@@ -1,8 +1,8 @@
-"""The commands of mosquitto's plugin dynamic-security, and what its answers mean. Pure.
+"""The commands of mosquitto's plugin dynamic-security, and its responses. Pure.
 
-A VEN's user name is its id. It has a role of its own, which lets it use its own topics and no other. By that
-role a user is known to be made here: others, such as the administrator, are left alone whatever a VEN is
-called.
+A VEN's user name is its id. It has a role of its own, which allows its own topics and no others. That role
+marks a user as created here: other users, such as the administrator, are never changed, even if a VEN has
+the same name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ PUBLISHED = ("oadr/meter", "ven/loads", "ven/status", "ven/ack")
 COMMANDS = "ven/cmd"
 NOT_FOUND = "Client not found"
 HARMLESS = {("createRole", "Role already exists"), ("getClient", NOT_FOUND)}
-NOT_OURS = "the broker has a user of that name that was not made here: remove it, or give the VEN another id"
+NOT_OURS = "the broker has a user of that name, not created here: remove it, or give the VEN another id"
 
 Command = Mapping[str, Any]
 
 
 class CredentialChange(Struct, frozen=True):
-    """What is to become of a VEN's credential; without `enabled` it is revoked, and needs no password."""
+    """The desired state of a VEN's credential; without `enabled` it is revoked, and needs no password."""
 
     ven_id: str
     revision: int
@@ -33,7 +33,7 @@ class CredentialChange(Struct, frozen=True):
 
 
 class Response(Struct, frozen=True, rename="camel"):
-    """The answer to one command."""
+    """The plugin's response to one command."""
 
     command: str
     error: str | None = None
@@ -46,7 +46,7 @@ class _Responses(Struct, frozen=True):
 
 
 def responses_in(payload: bytes) -> list[Response]:
-    """The answers in a message of the broker; none in one that is something else."""
+    """Return the responses in a message of the broker; empty for any other message."""
     try:
         return msgspec.json.decode(payload, type=_Responses).responses
     except msgspec.DecodeError:
@@ -58,12 +58,12 @@ def role_of(ven_id: str) -> str:
 
 
 def lookup(ven_id: str) -> Command:
-    """Ask for the user of a VEN."""
+    """Return the command that looks up the user of a VEN."""
     return {"command": "getClient", "username": ven_id}
 
 
 def commands_for(change: CredentialChange, password: str | None, *, is_there: bool) -> Sequence[Command]:
-    """What makes the broker's user what it shall be; the same again changes nothing.
+    """Return the commands that bring the broker's user to the desired state. Idempotent.
 
     Both `modifyClient` and `disableClient` end the connections of that user.
     """
@@ -83,25 +83,25 @@ def commands_for(change: CredentialChange, password: str | None, *, is_there: bo
 
 
 def access_of(ven_id: str) -> Sequence[Command]:
-    """The topics of a VEN, and what it may do there."""
+    """Return the ACLs of a VEN's topics."""
     send = [_allowed("publishClientSend", f"{topic}/{ven_id}") for topic in PUBLISHED]
     read = ("subscribeLiteral", "unsubscribeLiteral", "publishClientReceive")
     return [*send, *(_allowed(kind, f"{COMMANDS}/{ven_id}") for kind in read)]
 
 
-def is_there(found: Response) -> bool:
+def is_there(user: Response) -> bool:
     """Whether the broker has that user."""
-    return found.error is None
+    return user.error is None
 
 
-def is_ours(found: Response) -> bool:
-    """Whether the user that was found was made here."""
-    client = (found.data or {}).get("client", {})
+def is_ours(user: Response) -> bool:
+    """Return whether the user was created here."""
+    client = (user.data or {}).get("client", {})
     return role_of(client.get("username", "")) in [role.get("rolename") for role in client.get("roles", [])]
 
 
 def failure_in(responses: Sequence[Response]) -> str | None:
-    """What went wrong, if anything did."""
+    """Return the first error among the responses, if any."""
     wrong = (f"{each.command}: {each.error}" for each in responses if each.error and not _is_harmless(each))
     return "; ".join(wrong) or None
 

@@ -1,4 +1,4 @@
-"""The table of credentials as its dispatcher uses it: what is to change, and what became of it."""
+"""The outbox of credentials as its dispatcher uses it: pending changes, and their outcome."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from schemas.db.channels import CREDENTIALS
 
 
 class Outcome(Struct, frozen=True):
-    """What became of a change; without an error the broker has it."""
+    """The outcome of a change; without an error the broker has applied it."""
 
     change: CredentialChange
     error: str | None
@@ -24,7 +24,7 @@ class Outcome(Struct, frozen=True):
 
 
 class CredentialOutbox:
-    """Changes of credentials. Of several, the first that took any holds them to the end of its session."""
+    """Pending changes of credentials. One program at a time holds the outbox, to the end of its session."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
@@ -40,7 +40,7 @@ class CredentialOutbox:
         self._connection.close()
 
     def take(self, now: datetime, most: int) -> list[CredentialChange]:
-        """At most so many changes that are due, revocations first; none while another has the outbox."""
+        """Return up to `most` due changes, revocations first; none while another program holds the outbox."""
         if not self._is_held():
             return []
         with self._connection.transaction():
@@ -49,7 +49,7 @@ class CredentialOutbox:
         return [CredentialChange(*row) for row in rows]
 
     def settle(self, outcomes: Sequence[Outcome], now: datetime) -> None:
-        """Write down what became of changes; passwords that the broker has are erased."""
+        """Record the outcome of changes; passwords that the broker has applied are erased."""
         columns = {
             "ven_id": [each.change.ven_id for each in outcomes],
             "revision": [each.change.revision for each in outcomes],
@@ -63,13 +63,13 @@ class CredentialOutbox:
             self._connection.execute(queries.NOTIFY_CREDENTIALS)
 
     def note_trouble(self, reason: str, now: datetime) -> None:
-        """Show at what is due why nothing happens; it counts no attempt."""
+        """Record at due changes why they are not applied, without counting an attempt."""
         with self._connection.transaction():
             admit(self._connection)
             self._connection.execute(queries.NOTE_TROUBLE, {"error": reason, "now": now})
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for a NOTIFY of the outbox, at most so long."""
+        """Wait for a NOTIFY of the outbox, at most `timeout_s`."""
         for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
             pass
 

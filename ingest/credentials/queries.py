@@ -6,13 +6,13 @@ from schemas.db.locks import CREDENTIALS as LOCK
 _PENDING = "applied_revision < revision"
 
 TRY_LOCK = f"SELECT pg_try_advisory_lock(hashtext('{LOCK}'))"
-"""To the end of the session: one dispatcher at a time, as passwords must come in their order."""
+"""Session-level advisory lock: one dispatcher at a time, as passwords must be applied in order."""
 
 TAKE = (
     "SELECT ven_id, revision, enabled, sealed_password, attempts FROM ven_credentials"
     f" WHERE {_PENDING} AND next_attempt_at <= %(now)s ORDER BY enabled, next_attempt_at LIMIT %(most)s"
 )
-"""The columns of `CredentialChange`, in its order; those to be revoked come first."""
+"""The columns of `CredentialChange`, in order; revocations come first."""
 
 SETTLE = (
     "WITH outcome AS (SELECT * FROM unnest(%(ven_id)s::text[], %(revision)s::int[], %(error)s::text[],"

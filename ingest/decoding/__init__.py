@@ -1,1 +1,1 @@
-"""Bytes of a topic to rows, or to a refusal that says why."""
+"""Decodes bytes of a topic to rows, or rejects them with a reason."""

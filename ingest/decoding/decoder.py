@@ -1,4 +1,4 @@
-"""Bytes from a topic to rows for COPY, or a refusal that says why. Pure: the clock is an argument."""
+"""Decodes bytes of a topic to rows for COPY, or rejects them with a reason. Pure: time is an argument."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from ingest.decoding.messages import (
     Decoded,
     Description,
     Received,
-    Refused,
+    RejectedError,
     Rejection,
     Report,
     Source,
@@ -43,7 +43,7 @@ from schemas.devices.wire import (
 from schemas.times.instants import from_unix, parse_iso
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-"""No VEN reported before; a clock that was never set starts in 1970."""
+"""No VEN reported before this; a clock that was never set starts in 1970."""
 
 BARE_WORD = re.compile(rb"[A-Za-z][A-Za-z_-]{0,63}")
 BOM = b"\xef\xbb\xbf"
@@ -52,7 +52,7 @@ T = TypeVar("T")
 Wire = PlainTelemetry | LenientTelemetry | LoadSnapshot | StatusMessage
 Kind = Callable[[Received, str | None, datetime, Quotas], Decoded]
 MEASURED = ("timestamp", "ven_id", "used_power_kw", "shed_power_kw", "power_kw", "shed_kw")
-"""What telemetry is for. A wrong value here refuses the message; elsewhere, itself alone."""
+"""Required fields. A wrong value in one rejects the message; in any other field, only that value."""
 
 _plain_telemetry = Decoder(PlainTelemetry)
 _lenient_telemetry = Decoder(LenientTelemetry)
@@ -70,12 +70,12 @@ def decode(message: Received, max_ahead: timedelta, quotas: Quotas | None = None
     """Decode one message by its topic.
 
     Raises:
-        Refused: nothing of it can be accepted.
+        RejectedError: the message is rejected as a whole.
     """
     kind, topic_ven = _route(message.topic)
     quotas = quotas or Quotas()
     if len(message.payload) > quotas.limits.payload_bytes:
-        raise Refused(
+        raise RejectedError(
             "too_large",
             f"{len(message.payload)} bytes; {quotas.limits.payload_bytes} are accepted"
             " (INGEST_MAX_PAYLOAD_BYTES)",
@@ -83,17 +83,17 @@ def decode(message: Received, max_ahead: timedelta, quotas: Quotas | None = None
     latest = message.received_at + max_ahead
     try:
         return _decode(kind, message, topic_ven, latest, quotas)
-    except Refused as refusal:
-        if refusal.reason != "not_json":
+    except RejectedError as problem:
+        if problem.reason != "not_json":
             raise
         readable = message.payload.removeprefix(BOM)
         cleaned = without_halves(readable)
         if cleaned == message.payload:
-            raise another_encoding(message.payload) or refusal from None
+            raise another_encoding(message.payload) or problem from None
     try:
         decoded = _decode(kind, replace(message, payload=cleaned), topic_ven, latest, quotas)
-    except Refused as refusal:
-        raise (refusal if cleaned == readable else explained(refusal)) from None
+    except RejectedError as problem:
+        raise (problem if cleaned == readable else explained(problem)) from None
     return decoded if cleaned == readable else restored(decoded, readable, cleaned)
 
 
@@ -103,9 +103,9 @@ def _decode(
     try:
         return kind(message, topic_ven, latest, quotas)
     except UnicodeDecodeError as error:
-        raise Refused("not_utf8", f"{error}; publish UTF-8, not Windows-1252 or ISO 8859-1") from None
+        raise RejectedError("not_utf8", f"{error}; publish UTF-8, not Windows-1252 or ISO 8859-1") from None
     except RecursionError:
-        raise Refused("too_deep", "nested deeper than any telemetry is") from None
+        raise RejectedError("too_deep", "nested deeper than any telemetry is") from None
 
 
 def _route(topic: str) -> tuple[Kind, str | None]:
@@ -114,7 +114,7 @@ def _route(topic: str) -> tuple[Kind, str | None]:
     prefix, _, ven_id = topic.rpartition("/")
     kind = _BY_TOPIC.get(prefix)
     if kind is None or not ven_id:
-        raise Refused("unknown_topic", f"no message is expected on {topic!r}")
+        raise RejectedError("unknown_topic", f"no message is expected on {topic!r}")
     return kind, ven_id
 
 
@@ -124,23 +124,23 @@ def _telemetry(message: Received, topic_ven: str | None, latest: datetime, quota
         source = _source(message, topic_ven, plain, latest)
         return Report(source, _panel(plain, source), plain_rows(plain.loads or [], source, quotas), [])
     except ValueError:
-        # Not the plain case: read it field by field, and find out what is wrong with it, if anything.
+        # Slow path: decode field by field, to find what is wrong, if anything is.
         return _lenient(message, topic_ven, latest, quotas)
 
 
 def _lenient(message: Received, topic_ven: str | None, latest: datetime, quotas: Quotas) -> Report:
     wire = _read(_lenient_telemetry, message.payload)
     source = _source(message, topic_ven, wire, latest)
-    values, refusals = read_fields(wire, _descriptive)
+    values, problems = read_fields(wire, _descriptive)
     try:
         label(values["event_id"])
     except ValueError as error:
         values["event_id"] = None
-        refusals.append(Refused("bad_field", f"eventId: {error}"))
+        problems.append(RejectedError("bad_field", f"eventId: {error}"))
     panel = PanelTelemetry(**{name: getattr(wire, name) for name in MEASURED}, **values)
     samples, rejections = _samples(wire.loads, source, quotas)
-    if refusals:
-        details = Refused("bad_field", "; ".join(refusal.detail for refusal in refusals))
+    if problems:
+        details = RejectedError("bad_field", "; ".join(problem.detail for problem in problems))
         rejections.append(source.rejection(message.payload, details))
     return Report(source, _panel(panel, source), samples, rejections)
 
@@ -149,7 +149,7 @@ def _samples(loads: Raw, source: Source, quotas: Quotas) -> tuple[Rows, list[Rej
     try:
         entries = _load_list.decode(loads) if bytes(loads) else None
     except ValueError as error:
-        return {}, [source.rejection(bytes(loads), Refused("bad_field", f"loads: {error}"))]
+        return {}, [source.rejection(bytes(loads), RejectedError("bad_field", f"loads: {error}"))]
     return any_rows(entries or [], source, quotas)
 
 
@@ -178,40 +178,40 @@ def _load_descriptions(
     source = _source(message, topic_ven, wire, latest)
     samples, rejections = any_rows(wire.loads, source, quotas)
     try:
-        understands = _understood(wire.understands)
+        understands = _abilities_json(wire.understands)
     except ValueError as error:
         understands = None
-        refusal = Refused("bad_field", f"understands: {error}")
-        rejections.append(source.rejection(message.payload, refusal))
+        problem = RejectedError("bad_field", f"understands: {error}")
+        rejections.append(source.rejection(message.payload, problem))
     return Description(source, samples, rejections, understands)
 
 
-def _understood(abilities: Raw) -> str | None:
-    """A JSON array, in order; None where a VEN reports no abilities.
+def _abilities_json(abilities: Raw) -> str | None:
+    """Return a sorted JSON array; None if the VEN reports no abilities.
 
     Raises:
-        ValueError: it is no list of words.
+        ValueError: it is not a list of words.
     """
     words = _abilities.decode(abilities) if bytes(abilities) else None
     return None if words is None else _ordered(words)
 
 
 def _ordered(words: list[str]) -> str:
-    """Distinct words as JSON.
+    """Return distinct sorted words as JSON.
 
     Raises:
-        ValueError: one of them has a NUL.
+        ValueError: one of them contains a NUL.
     """
     return msgspec.json.encode(sorted({label(word) or "" for word in words})).decode()
 
 
 def _answered_abilities(wire: Acknowledgement) -> str | None:
-    """The abilities in an acknowledgement, beside its `data` or in it.
+    """Return the abilities in an acknowledgement, beside its `data` or in it.
 
-    A wrong value is kept with the answer and ignored: the answer itself counts.
+    A wrong value is stored with the acknowledgement and otherwise ignored.
     """
     try:
-        beside = _understood(wire.understands)
+        beside = _abilities_json(wire.understands)
         data = _answered_data.decode(wire.data) if beside is None and bytes(wire.data) else None
         within = None if data is None else data.understands
         return beside if within is None else _ordered(within)
@@ -232,16 +232,18 @@ def _status_word(status: object) -> str:
     try:
         return label(status_word(str(status))) or ""
     except ValueError as error:
-        raise Refused("wrong_type" if "\0" not in str(status) else "bad_text", f"status {error}") from None
+        raise RejectedError(
+            "wrong_type" if "\0" not in str(status) else "bad_text", f"status {error}"
+        ) from None
 
 
 def _answer(message: Received, topic_ven: str | None, _latest: datetime, _quotas: Quotas) -> Answer:
     wire = _read(_acknowledgement, message.payload)
     ven_id = _identifier(_ven_id(topic_ven, wire.ven_id))
     if wire.is_accepted is None:
-        raise Refused("wrong_type", "neither `ok` nor `status` says what came of the command")
+        raise RejectedError("wrong_type", "neither `ok` nor `status` tells the outcome of the command")
     if "\0" in wire.correlation_id:
-        raise Refused("bad_text", "correlationId has a NUL character; take it out")
+        raise RejectedError("bad_text", "correlationId has a NUL character; take it out")
     content = rows.document(message.payload)
     return Answer(message, ven_id, wire.correlation_id, wire.is_accepted, content, _answered_abilities(wire))
 
@@ -258,9 +260,9 @@ def _read(decoder: Decoder[T], payload: bytes) -> T:
     try:
         return decoder.decode(payload)
     except msgspec.ValidationError as error:
-        raise Refused("wrong_type", str(error)) from None
+        raise RejectedError("wrong_type", str(error)) from None
     except msgspec.DecodeError as error:
-        raise Refused("not_json", str(error)) from None
+        raise RejectedError("not_json", str(error)) from None
 
 
 def _read_status(payload: bytes) -> StatusMessage:
@@ -279,16 +281,18 @@ def _source(message: Received, topic_ven: str | None, wire: Wire, latest: dateti
 
 
 def _time_of_receipt(message: Received) -> datetime:
-    """A retained message is older than all live ones; its age is unknown."""
+    """Return the time of receipt; a retained message counts as older than live ones: its age is unknown."""
     return EARLIEST if message.is_retained else message.received_at
 
 
 def _ven_id(from_topic: str | None, from_payload: str | None) -> str:
     if from_topic and from_payload and from_topic != from_payload:
-        raise Refused("ven_mismatch", f"the topic names {from_topic!r}, the payload {from_payload[:80]!r}")
+        raise RejectedError(
+            "ven_mismatch", f"the topic names {from_topic!r}, the payload {from_payload[:80]!r}"
+        )
     ven_id = from_payload or from_topic
     if ven_id is None:
-        raise Refused("no_ven_id", "neither the topic nor venId names the VEN")
+        raise RejectedError("no_ven_id", "neither the topic nor venId names the VEN")
     return ven_id
 
 
@@ -296,20 +300,20 @@ def _identifier(ven_id: str) -> str:
     try:
         return rows.identifier(ven_id)
     except ValueError as error:
-        raise Refused("bad_id", f"venId {error}") from None
+        raise RejectedError("bad_id", f"venId {error}") from None
 
 
 def _instant(timestamp: float | str, latest: datetime) -> datetime:
     try:
         ts = parse_iso(timestamp) if isinstance(timestamp, str) else from_unix(timestamp)
     except ValueError as error:
-        raise Refused("bad_timestamp", f"timestamp {timestamp!r:.80}: {error}") from None
+        raise RejectedError("bad_timestamp", f"timestamp {timestamp!r:.80}: {error}") from None
     if ts > latest:
-        raise Refused(
+        raise RejectedError(
             "timestamp_ahead", f"timestamp {ts} is ahead of our clock; would freeze the latest values"
         )
     if ts < EARLIEST:
-        raise Refused(
+        raise RejectedError(
             "timestamp_too_old", f"timestamp {ts} is before {EARLIEST:%Y}: is the device's clock set?"
         )
     return ts

@@ -1,8 +1,8 @@
-"""Detects by its first bytes in which encoding a payload is that is not JSON in UTF-8."""
+"""Detects the encoding of a payload that is not JSON in UTF-8, by its first bytes."""
 
 import codecs
 
-from ingest.decoding.messages import Refused
+from ingest.decoding.messages import RejectedError
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32 (little-endian)",
@@ -17,12 +17,12 @@ _MARKS = {
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x78\x9c": "zlib", b"\x78\xda": "zlib"}
 
 
-def another_encoding(payload: bytes) -> Refused | None:
-    """A refusal that names the encoding; None where the payload looks like none that we can name."""
+def another_encoding(payload: bytes) -> RejectedError | None:
+    """Return a problem that names the encoding; None if it is not recognised."""
     for mark, name in _MARKS.items():
         if payload.startswith(mark):
-            return Refused("not_utf8", f"it is {name}; publish JSON as UTF-8")
+            return RejectedError("not_utf8", f"it is {name}; publish JSON as UTF-8")
     for mark, name in _COMPRESSED.items():
         if payload.startswith(mark):
-            return Refused("not_json", f"it is compressed with {name}; publish plain JSON as UTF-8")
+            return RejectedError("not_json", f"it is compressed with {name}; publish plain JSON as UTF-8")
     return None

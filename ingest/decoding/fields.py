@@ -1,4 +1,4 @@
-"""Decodes fields one by one, so that an invalid field is refused alone."""
+"""Decodes fields one by one, so that an invalid field is rejected alone."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import FieldInfo
 
-from ingest.decoding.messages import Refused
+from ingest.decoding.messages import RejectedError
 
 
 class FieldDecoders:
@@ -19,15 +19,15 @@ class FieldDecoders:
         ]
 
 
-def read_fields(lenient: Struct, decoders: FieldDecoders) -> tuple[dict[str, Any], list[Refused]]:
-    """Values by name, null where there is none; and a refusal for each that has the wrong type."""
+def read_fields(lenient: Struct, decoders: FieldDecoders) -> tuple[dict[str, Any], list[RejectedError]]:
+    """Return values by name, null where absent, and a problem for each value of the wrong type."""
     values: dict[str, Any] = {}
-    refusals = []
+    problems = []
     for field, decoder in decoders.fields:
         raw: Raw = getattr(lenient, field.name)
         try:
             values[field.name] = decoder.decode(raw) if bytes(raw) else None
         except ValueError as error:
             values[field.name] = None
-            refusals.append(Refused("bad_field", f"{field.encode_name}: {error}"))
-    return values, refusals
+            problems.append(RejectedError("bad_field", f"{field.encode_name}: {error}"))
+    return values, problems

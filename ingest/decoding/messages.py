@@ -1,4 +1,4 @@
-"""What a message is from the broker's hand to the database's: received, then decoded or refused."""
+"""The forms of a message between broker and database: received, then decoded or rejected."""
 
 from datetime import datetime
 
@@ -10,9 +10,9 @@ LONGEST_DETAIL = 1_000
 
 
 class Received(Struct, frozen=True, gc=False, array_like=True):
-    """A message as it came; `delivery` is what the broker wants back as an acknowledgement.
+    """A message as received; `delivery` identifies it in the acknowledgement to the broker.
 
-    A retained one is not news: the broker had kept it from before we subscribed.
+    A retained one is not live: the broker had stored it before we subscribed.
     """
 
     topic: str
@@ -22,8 +22,8 @@ class Received(Struct, frozen=True, gc=False, array_like=True):
     is_retained: bool = False
 
 
-class Refused(Exception):  # noqa: N818 - it is an outcome, not a fault of ours
-    """A message, or one entry of it, that cannot be accepted: a reason to count by, and a detail."""
+class RejectedError(Exception):
+    """A message, or one entry of it, is rejected: a reason, by which it is counted, and a detail."""
 
     def __init__(self, reason: str, detail: str) -> None:
         detail = detail[:LONGEST_DETAIL]
@@ -51,10 +51,10 @@ class Source(Struct, frozen=True, gc=False):
     ven_id: str
     ts: datetime
 
-    def rejection(self, payload: bytes, refusal: Refused) -> Rejection:
-        """The record of a refused entry whose message is stored without it."""
+    def rejection(self, payload: bytes, problem: RejectedError) -> Rejection:
+        """Return the record of a rejected entry whose message is stored without it."""
         topic, received_at = self.message.topic, self.message.received_at
-        return Rejection(topic, payload, refusal.reason, refusal.detail, received_at, self.ven_id, self.ts)
+        return Rejection(topic, payload, problem.reason, problem.detail, received_at, self.ven_id, self.ts)
 
 
 class Report(Struct, frozen=True, gc=False):
@@ -71,7 +71,7 @@ class Report(Struct, frozen=True, gc=False):
 
 
 class Description(Struct, frozen=True, gc=False):
-    """One load snapshot; `rows` by load; `understands`: a JSON array, None where it is absent."""
+    """One load snapshot; `rows` by load id; `understands`: a JSON array, None if absent."""
 
     source: Source
     rows: dict[str, Row]
@@ -88,7 +88,7 @@ class Status(Struct, frozen=True, gc=False):
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """One acknowledgement of a command; `content` is the whole of it, as JSON on one line."""
+    """One acknowledgement of a command; `content` is the whole message, as JSON on one line."""
 
     message: Received
     ven_id: str

@@ -1,17 +1,17 @@
-r"""Halves of surrogate pairs in JSON, such as `\ud800`: no decoder takes them, and no UTF-8 text has them.
+r"""Lone surrogates in JSON, such as `\ud800`: no decoder accepts them, and UTF-8 cannot encode them.
 
-Each is read as a NUL, which every text and every id refuses, so that it costs its own field alone.
+Each is replaced by a NUL, which is invalid in every text and id, so that only its own field is rejected.
 """
 
 import re
 
 from msgspec.structs import replace
 
-from ingest.decoding.messages import Decoded, Description, Refused, Rejection, Report
+from ingest.decoding.messages import Decoded, Description, RejectedError, Rejection, Report
 from ingest.storing.rows import document
 
 _ESCAPES = re.compile(
-    rb"\\\\"  # a backslash that escapes nothing behind it
+    rb"\\\\"  # an escaped backslash, which does not escape what follows
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
@@ -20,16 +20,16 @@ _NOTE = "half of a surrogate pair is read as U+0000"
 
 
 def without_halves(payload: bytes) -> bytes:
-    """JSON of the same length, with U+0000 for each half of a surrogate pair."""
+    """Return JSON of the same length, with U+0000 for each lone surrogate."""
     return _ESCAPES.sub(lambda escape: _NUL if escape["half"] else escape[0], payload)
 
 
-def explained(refusal: Refused) -> Refused:
-    return Refused(refusal.reason, f"{refusal.detail} ({_NOTE})")
+def explained(problem: RejectedError) -> RejectedError:
+    return RejectedError(problem.reason, f"{problem.detail} ({_NOTE})")
 
 
 def restored(decoded: Decoded, payload: bytes, cleaned: bytes) -> Decoded:
-    """The outcome of a cleaned payload, with the original bytes where they are stored as sent."""
+    """Return what a cleaned payload was decoded to, with the original bytes where they are stored as sent."""
     if isinstance(decoded, Report):
         columns = (document(payload) if each == document(cleaned) else each for each in decoded.row)
         source = replace(decoded.source, message=replace(decoded.source.message, payload=payload))
@@ -43,5 +43,5 @@ def restored(decoded: Decoded, payload: bytes, cleaned: bytes) -> Decoded:
 
 def _restored_rejection(rejection: Rejection, payload: bytes, cleaned: bytes) -> Rejection:
     place, size = cleaned.find(rejection.payload), len(rejection.payload)
-    kept = rejection.payload if place < 0 else payload[place : place + size]
-    return replace(rejection, payload=kept, detail=f"{rejection.detail} ({_NOTE})")
+    original = rejection.payload if place < 0 else payload[place : place + size]
+    return replace(rejection, payload=original, detail=f"{rejection.detail} ({_NOTE})")

@@ -9,7 +9,7 @@ from ingest.mqtt.packets import Connect, Packet, Stream
 
 
 class LoginRefusedError(ConnectionError):
-    """The broker refuses CONNECT; `is_older`: because it does not support MQTT 5."""
+    """The broker refuses CONNECT; `is_older` if it does not support MQTT 5."""
 
     def __init__(self, reason: str, *, is_older: bool = False) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""Packets of MQTT 3.1.1 and 5, as a receiver sends and gets them. Pure functions over bytes.
+"""Encodes and decodes the packets of MQTT 3.1.1 and 5 that a receiver needs. Pure functions over bytes.
 
 The layouts are those of the OASIS standards MQTT 3.1.1 (2014) and 5.0 (2019); sections are those of 5.0.
 """
@@ -87,10 +87,10 @@ class Connect(Struct, frozen=True, gc=False):
 
 
 class Accepted(Struct, frozen=True, gc=False):
-    """The broker's answer to CONNECT (3.2). `refusal` is None where it accepts.
+    """The broker's CONNACK (3.2). `refusal` is None if it accepts.
 
-    `is_older`: it refuses since it does not speak our version. `session_expiry_s` is None where ours stands,
-    `maximum_packet_bytes` where there is no limit.
+    `is_older`: it refuses because it does not support our version. `session_expiry_s` is None if the
+    requested one applies, `maximum_packet_bytes` if there is no limit.
     """
 
     refusal: str | None
@@ -115,7 +115,7 @@ class Accepted(Struct, frozen=True, gc=False):
 
 
 class SubscribeRequest(Struct, frozen=True, gc=False):
-    """Filters at QoS 1. With MQTT 5 a retained message comes once, when the subscription is new (3.8.3.1)."""
+    """SUBSCRIBE at QoS 1. With MQTT 5 retained messages arrive once, for a new subscription (3.8.3.1)."""
 
     version: MqttVersion
     packet_id: int
@@ -128,7 +128,7 @@ class SubscribeRequest(Struct, frozen=True, gc=False):
         return _packet(Kind.SUBSCRIBE << 4 | 2, self.packet_id.to_bytes(2), b"\0" if v5 else b"", entries)
 
     def encode_end(self) -> bytes:
-        """The packet that ends them."""
+        """Return the UNSUBSCRIBE packet for the same filters."""
         properties = b"\0" if self.version is MqttVersion.V5 else b""
         entries = b"".join(_text(each) for each in self.filters)
         return _packet(Kind.UNSUBSCRIBE << 4 | 2, self.packet_id.to_bytes(2), properties, entries)
@@ -138,17 +138,17 @@ PING = bytes([Kind.PINGREQ << 4, 0])
 
 
 def acknowledgements(packet_ids: Iterable[int]) -> bytes:
-    """A PUBACK for each message; this form means success in both versions (3.4.2.1)."""
+    """Return a PUBACK for each message; this form means success in both versions (3.4.2.1)."""
     return b"".join([b"\x40\x02" + packet_id.to_bytes(2) for packet_id in packet_ids])
 
 
 def probe(version: MqttVersion, topic: str, payload: bytes) -> bytes:
-    """A message with QoS 0, not retained (3.3): the only kind that we send over the receiver's connection."""
+    """Return a PUBLISH with QoS 0, not retained (3.3): the only kind sent over the receiver's connection."""
     return _packet(Kind.PUBLISH << 4, _text(topic), b"\0" if version is MqttVersion.V5 else b"", payload)
 
 
 DISCONNECT = bytes([Kind.DISCONNECT << 4, 0])
-"""Disconnect, and keep the session."""
+"""DISCONNECT that keeps the session."""
 
 
 class Stream:
@@ -162,7 +162,7 @@ class Stream:
         """Return the packets that these bytes complete.
 
         Raises:
-            ProtocolError: no packet begins like this.
+            ProtocolError: the bytes are not the beginning of a packet.
         """
         self._rest += data
         if len(self._rest) < self._needed:
@@ -180,7 +180,7 @@ class Stream:
 
 
 def _extent(stream: bytes, position: int) -> tuple[int, int]:
-    """Where the body of the packet at `position` begins, and where it ends, be that beyond what is here."""
+    """Return where the body of the packet at `position` begins and ends; the end may not have arrived yet."""
     length, body = 0, position + 1
     for shift in (0, 7, 14, 21):
         if body >= len(stream):
@@ -194,10 +194,10 @@ def _extent(stream: bytes, position: int) -> tuple[int, int]:
 
 
 def read_publish(packet: Packet, version: MqttVersion) -> tuple[str, bytes, int]:
-    """Topic, payload and packet id of a PUBLISH (3.3); QoS 0 has no id, which is 0 then.
+    """Return topic, payload and packet id of a PUBLISH (3.3); the id is 0 at QoS 0.
 
     Raises:
-        ProtocolError: it is cut short, its topic is not UTF-8, or it could not be acknowledged.
+        ProtocolError: it is truncated, its topic is not UTF-8, or it could not be acknowledged.
     """
     body = packet.body
     end = 2 + int.from_bytes(body[:2])
@@ -211,7 +211,7 @@ def read_publish(packet: Packet, version: MqttVersion) -> tuple[str, bytes, int]
     if version is MqttVersion.V5 and end < len(body):
         end += 1 + body[end] if body[end] < 0x80 else _skip_properties(body, end)  # noqa: PLR2004
     if end > len(body):
-        raise ProtocolError("a message that is cut short")
+        raise ProtocolError("a truncated message")
     try:
         return topic.decode(), body[end:], packet_id
     except UnicodeDecodeError as error:
@@ -224,15 +224,15 @@ def _skip_properties(body: bytes, position: int) -> int:
 
 
 def read_connack(packet: Packet, version: MqttVersion) -> Accepted:
-    """Read the broker's answer to CONNECT.
+    """Decode the broker's CONNACK.
 
     Raises:
-        ProtocolError: it is something else.
+        ProtocolError: it is another packet.
     """
     if packet.kind != Kind.CONNACK or len(packet.body) < 2:  # noqa: PLR2004 - flags and code
-        raise ProtocolError(f"an answer to CONNECT that is none (packet type {packet.kind})")
+        raise ProtocolError(f"a packet other than CONNACK in answer to CONNECT (packet type {packet.kind})")
     flags, code = packet.body[:2]
-    if version is MqttVersion.V5 and 0 < code < FIRST_REFUSAL_OF_V5:  # a broker that speaks 3.1.1 only
+    if version is MqttVersion.V5 and 0 < code < FIRST_REFUSAL_OF_V5:  # a broker that supports 3.1.1 only
         reason = _explain(code, {}, _REFUSALS[MqttVersion.V3_1_1])
         return Accepted(reason, has_session=False, is_older=code == 1)
     properties = _properties(packet.body, 2) if version is MqttVersion.V5 else {}
@@ -250,25 +250,25 @@ def read_connack(packet: Packet, version: MqttVersion) -> Accepted:
 
 
 def read_suback(packet: Packet, version: MqttVersion) -> tuple[int, list[int]]:
-    """Packet id and one code for each filter, of a SUBACK or UNSUBACK: 128 and up refuse it.
+    """Return packet id and one reason code for each filter of a SUBACK or UNSUBACK: 128 and up refuse it.
 
     Raises:
-        ProtocolError: it is cut short.
+        ProtocolError: it is truncated.
     """
     body, start = packet.body, 2
     if version is MqttVersion.V5:
         length, start = _variable(body, 2)
         start += length
     if start > len(body):
-        raise ProtocolError("an answer to SUBSCRIBE that is cut short")
+        raise ProtocolError("a truncated answer to SUBSCRIBE")
     return int.from_bytes(body[:2]), list(body[start:])
 
 
 def read_disconnect(packet: Packet) -> str:
-    """Why the broker leaves us: MQTT 5 has this packet from the broker, too (3.14).
+    """Return the reason of the broker's DISCONNECT, which exists in MQTT 5 (3.14).
 
     Raises:
-        ProtocolError: its properties are none.
+        ProtocolError: its properties are invalid.
     """
     code = packet.body[0] if packet.body else 0
     return _explain(code, _properties(packet.body, 1) if len(packet.body) > 1 else {}, _DEPARTURES)
@@ -328,13 +328,13 @@ _HAS_SHARED = 0x2A
 
 
 def _properties(body: bytes, position: int) -> dict[int, Any]:
-    """Properties by their number (2.2.2.2); of one that may stand more than once, the last."""
-    if position == len(body):  # a packet may end before them
+    """Return properties by number (2.2.2.2); of one that occurs more than once, the last."""
+    if position == len(body):  # a packet may have none
         return {}
     length, position = _variable(body, position)
     end = position + length
     if end > len(body):
-        raise ProtocolError("properties that are cut short")
+        raise ProtocolError("truncated properties")
     properties: dict[int, Any] = {}
     while position < end:
         number = body[position]
@@ -348,7 +348,7 @@ def _properties(body: bytes, position: int) -> dict[int, Any]:
 
 
 def _variable(body: bytes, position: int) -> tuple[int, int]:
-    """A variable byte integer (1.5.5), and where it ends."""
+    """Return a variable byte integer (1.5.5), and where it ends."""
     value = 0
     for shift in (0, 7, 14, 21):
         if position >= len(body):
@@ -400,7 +400,7 @@ def _packet(head: int, *parts: bytes) -> bytes:
 
 
 def _sized(data: bytes) -> bytes:
-    """Data after its length as a variable byte integer."""
+    """Return data prefixed by its length as a variable byte integer."""
     length, digits = len(data), bytearray()
     while length > 0x7F:  # noqa: PLR2004
         digits.append(length & 0x7F | 0x80)

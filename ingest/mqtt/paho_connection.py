@@ -1,6 +1,6 @@
-"""One connection to the broker by paho, driven by the thread that made it.
+"""One connection to the broker by paho; used only by the thread that created it.
 
-paho's client serves for this one connection and never reconnects, so it repeats nothing by itself.
+paho's client is used for this one connection and never reconnects, so it never resends anything by itself.
 """
 
 import ssl
@@ -29,7 +29,7 @@ class PahoConnection:
         """Log in.
 
         Raises:
-            LoginRefusedError: the broker does not let us in, or takes nothing at QoS 1.
+            LoginRefusedError: the broker refuses the login, or does not support QoS 1.
             OSError: it cannot be reached, or does not answer.
         """
         self._connack: tuple[ReasonCode, Mapping[str, Any]] | None = None
@@ -81,7 +81,7 @@ class PahoConnection:
         if code.is_failure:
             raise LoginRefusedError(str(code).lower())
         if limits.get("MaximumQoS") == 0:
-            raise LoginRefusedError("it takes nothing at QoS 1")
+            raise LoginRefusedError("it does not support QoS 1")
         return limits
 
     def _on_connect(
@@ -113,8 +113,8 @@ def _client(login: Connect, tls: ssl.SSLContext | None) -> mqtt.Client:
         protocol=PROTOCOLS[login.version],
         reconnect_on_failure=False,
     )
-    client.max_inflight_messages_set(0)  # the window is ours: paho's takes no account of the broker's
-    client.disable_logger()  # what ends a connection is an event of ours
+    client.max_inflight_messages_set(0)  # we limit what is in flight: paho ignores receive maximum
+    client.disable_logger()  # we log the end of a connection ourselves
     client.connect_timeout = CONNECT_TIMEOUT_S
     if login.username is not None:
         client.username_pw_set(login.username, login.password)
@@ -125,7 +125,7 @@ def _client(login: Connect, tls: ssl.SSLContext | None) -> mqtt.Client:
 
 @contextmanager
 def connection_errors(passing: type[Exception] = ConnectionError) -> Iterator[None]:
-    """Whatever paho raises, at bytes that are no MQTT for one, ends the connection and nothing else."""
+    """Translate any exception of paho's, say at bytes that are not MQTT, to the end of the connection."""
     try:
         yield
     except (ConnectionError, passing):

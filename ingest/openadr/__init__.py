@@ -1,1 +1,1 @@
-"""Reports of OpenADR clients, which serving has accepted: translated, and stored as messages of VENs are."""
+"""Translates reports of OpenADR clients that serving has accepted, and stores them like VENs' messages."""

@@ -1,4 +1,4 @@
-"""The thread that empties the inbox of reports. Whatever fails in it, messages of the broker go on."""
+"""The thread that stores the inbox of reports. Its failures never stop the ingest of MQTT messages."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from datetime import datetime
 
 import psycopg
 
-from ingest.decoding.messages import Refused
+from ingest.decoding.messages import RejectedError
 from ingest.metrics import IngestMetrics
 from ingest.openadr.inbox import ReportInbox
 from ingest.side_thread import SideThread
@@ -14,20 +14,20 @@ from ingest.storing.batch import FAULT
 from schemas.db.revisions import WrongRevisionError
 
 POLL_S = 1.0
-"""For notifications that are missed."""
+"""Poll interval, for a missed NOTIFY."""
 
 AT_ONCE = 100
-"""Reports in one transaction."""
+"""Most reports in one transaction."""
 
 REPORT_ATTEMPTS = 5
-"""A report that fails so often while the database stores other rows is put aside."""
+"""Failures after which a report is rejected, counted only while the database stores other rows."""
 
 WRITER = -1
-"""The number of this thread among the writers of the metrics."""
+"""This thread's number among the writers in the metrics."""
 
 
 class ReportDrain(SideThread):
-    """Stores what reports measure. After a failure they are taken one by one, until one has passed."""
+    """Stores the measurements of reports; after a failure one report at a time, until one is stored."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class ReportDrain(SideThread):
                     inbox.wait(POLL_S)
 
     def drain_once(self, inbox: ReportInbox) -> bool:
-        """Store what some reports measure; False without any."""
+        """Store the measurements of the next reports; returns whether there were any."""
         start = time.monotonic()
         drained = inbox.drain(1 if self._failures else AT_ONCE)
         self._failures = 0
@@ -78,8 +78,8 @@ class ReportDrain(SideThread):
                 inbox.probe(self._clock())
                 self._failures += 1
                 if self._failures >= REPORT_ATTEMPTS:
-                    inbox.put_aside(
-                        Refused(FAULT if is_ours else "refused_by_database", reason or repr(error))
+                    inbox.reject_oldest(
+                        RejectedError(FAULT if is_ours else "refused_by_database", reason or repr(error))
                     )
                     self._failures = 0
         except (psycopg.Error, WrongRevisionError) as away:

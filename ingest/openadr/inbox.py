@@ -1,4 +1,4 @@
-"""The inbox of reports: rows leave it in the transaction that stores what they measure."""
+"""The inbox of reports: a row is deleted in the transaction that stores its measurements."""
 
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -8,7 +8,7 @@ import psycopg
 from msgspec import Struct
 from psycopg import sql
 
-from ingest.decoding.messages import Refused
+from ingest.decoding.messages import RejectedError
 from ingest.openadr.readings import InboxRow, translated
 from ingest.storing import queries
 from ingest.storing.admission import admit
@@ -26,7 +26,7 @@ class Drained(Struct, frozen=True):
 
 
 class ReportInbox:
-    """Rows of `report_inbox`, on a connection of its own; several programs may take from it at once."""
+    """Rows of `report_inbox`, on a connection of its own; several programs may drain it concurrently."""
 
     def __init__(
         self, connection: psycopg.Connection, worker: str, max_ahead: timedelta, quotas: Quotas
@@ -46,7 +46,7 @@ class ReportInbox:
         self._connection.close()
 
     def require_schema(self) -> None:
-        """Test whether the database has an inbox as this program knows it.
+        """Check that the database has this program's schema revision.
 
         Raises:
             WrongRevisionError: the schema is another one, or is being migrated.
@@ -55,9 +55,9 @@ class ReportInbox:
             admit(self._connection)
 
     def drain(self, most: int) -> Drained | None:
-        """Store what the oldest reports measure, at most so many; None without any.
+        """Store the measurements of the oldest reports, at most `most`; None if there are none.
 
-        After an exception nothing has been stored, and the connection is not to be used again.
+        After an exception nothing is stored, and the connection must not be used again.
         """
         if self._connection.execute(queries.HAS_REPORTS).fetchone() is None:
             return None
@@ -70,12 +70,12 @@ class ReportInbox:
                 self._store.refresh(self._quotas)
             return self._write(_batch(rows, self._max_ahead, self._quotas), rows)
 
-    def put_aside(self, refusal: Refused) -> None:
+    def reject_oldest(self, problem: RejectedError) -> None:
         """Move the oldest report to the rejected messages as a whole."""
         with self._connection.transaction():
             admit(self._connection)
             for row in self._take(1):
-                self._write(Batch.refusing(row.message, refusal.reason, refusal.detail), [row])
+                self._write(Batch.rejecting(row.message, problem.reason, problem.detail), [row])
 
     def probe(self, at: datetime) -> None:
         """Test whether the database stores other rows.
@@ -86,7 +86,7 @@ class ReportInbox:
         self._store.probe(at)
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for a NOTIFY of the inbox, at most so long."""
+        """Wait for a NOTIFY of the inbox, at most `timeout_s`."""
         for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
             pass
 
@@ -100,12 +100,12 @@ class ReportInbox:
 
 
 def _batch(rows: list[InboxRow], max_ahead: timedelta, quotas: Quotas) -> Batch:
-    """What some reports stand for, decoded as messages of VENs are."""
+    """Return the messages that reports translate to, decoded like messages of VENs."""
     batch = Batch(quotas)
     for row in rows:
         report = translated(row)
         batch.received.append(row.message)
-        for refusal in report.refusals:
-            batch.refuse(row.message, refusal)
+        for problem in report.problems:
+            batch.reject(row.message, problem)
         batch.extend(report.messages, max_ahead)
     return batch

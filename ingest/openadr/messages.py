@@ -1,4 +1,4 @@
-"""Notifications of OpenADR on their way to the broker: rows leave the table once the broker has them."""
+"""The outbox of OpenADR notifications: a row is deleted once the broker has confirmed its messages."""
 
 from types import TracebackType
 from typing import Self
@@ -14,14 +14,14 @@ from schemas.db.channels import OPENADR_MESSAGES
 
 
 class Sent(Struct, frozen=True):
-    """What became of some notifications: their number, and of the messages that the broker refused why."""
+    """The outcome of publishing: the number of notifications, and the broker's reasons for refusals."""
 
     rows: int
     refusals: list[str]
 
 
 class MessageOutbox:
-    """Rows of `openadr_messages`, published in their order by one program at a time."""
+    """Rows of `openadr_messages`, published in order by one program at a time."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self._connection = connection
@@ -36,12 +36,12 @@ class MessageOutbox:
         self._connection.close()
 
     def publish(self, publisher: Publisher, most: int) -> Sent | None:
-        """Publish the oldest, at most so many; None without any, or while another program does.
+        """Publish the oldest, at most `most`; None if there are none, or while another program publishes.
 
-        Where it fails or dies in between, they are published again.
+        If the program fails or dies before the commit, they are published again.
 
         Raises:
-            OSError: the connection to the broker ended, or it does not confirm.
+            OSError: the connection to the broker ended, or a confirmation is missing.
         """
         with self._connection.transaction():
             admit(self._connection)
@@ -56,6 +56,6 @@ class MessageOutbox:
         return Sent(len(rows), refusals)
 
     def wait(self, timeout_s: float) -> None:
-        """Wait for a NOTIFY of the table, at most so long."""
+        """Wait for a NOTIFY of the table, at most `timeout_s`."""
         for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
             pass

@@ -1,4 +1,4 @@
-"""The thread that publishes notifications of OpenADR. Whatever fails in it, telemetry and commands go on."""
+"""The thread that publishes OpenADR notifications. Its failures stop neither telemetry nor commands."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -13,14 +13,14 @@ from ingest.settings import IngestSettings
 from ingest.side_thread import SideThread
 
 POLL_S = 1.0
-"""For notifications of the database that are missed."""
+"""Poll interval, for a missed NOTIFY."""
 
 AT_ONCE = 100
-"""Rows of one transaction; each may be for many topics."""
+"""Most rows in one transaction; each may be for many topics."""
 
 
 class MqttNotifier(SideThread):
-    """Works with connections to both ends; after a failure of either it begins anew."""
+    """Works while connected to database and broker; after a failure of either it reconnects to both."""
 
     def __init__(
         self, settings: IngestSettings, open_outbox: Callable[[], MessageOutbox], clock: Clock
@@ -35,11 +35,11 @@ class MqttNotifier(SideThread):
 
     def _attempt(self) -> None:
         try:
-            self._converse()
+            self._publish_until_failure()
         except Exception as error:  # noqa: BLE001 - of any kind: it must not stop ingest of telemetry
             self._failed(error)
 
-    def _converse(self) -> None:
+    def _publish_until_failure(self) -> None:
         address = next(self._addresses)
         with (
             self._open_outbox() as outbox,
@@ -52,11 +52,11 @@ class MqttNotifier(SideThread):
             publisher.leave()
 
     def _publish(self, outbox: MessageOutbox, publisher: Publisher) -> None:
-        sent = outbox.publish(publisher, AT_ONCE)
-        if sent is None:
+        outcome = outbox.publish(publisher, AT_ONCE)
+        if outcome is None:
             outbox.wait(POLL_S)
-        elif sent.refusals:
-            self._log.error("notifications_refused", count=len(sent.refusals), reason=sent.refusals[0])
+        elif outcome.refusals:
+            self._log.error("notifications_refused", count=len(outcome.refusals), reason=outcome.refusals[0])
 
     def _failed(self, error: Exception) -> None:
         reason = str(error).strip() or repr(error)

@@ -1,7 +1,7 @@
 """Translates a report of OpenADR into the messages that a VEN would publish. Pure.
 
 What a report measures in one interval becomes one telemetry message, dated by the start of the interval.
-So the rules for messages hold for reports, too, and a report that is sent again is made of duplicates.
+So the rules for messages apply to reports, too, and a report that is sent again consists of duplicates.
 """
 
 from collections import defaultdict
@@ -14,19 +14,19 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.json import Decoder
 
-from ingest.decoding.messages import Received, Refused
+from ingest.decoding.messages import Received, RejectedError
 from schemas.devices.statuses import MAINTENANCE, ONLINE
 from schemas.openadr import ReportingVen, ReportPayloadDescriptor, ReportRequest, ValuesMap
 from schemas.openadr_times import TimedInterval, timed_intervals
 
 AGGREGATED = "AGGREGATED_REPORT"
-"""Name of a resource that stands for all of them together."""
+"""Resource name of a report that aggregates all resources."""
 
 POWER_TYPES = ("USAGE", "DEMAND", "READING")
-"""Of several in one interval the first counts: energy is exact, a reading is of an instant."""
+"""By precedence within one interval: energy is exact, a reading is of an instant."""
 
 NO_MEASUREMENTS = ("FORECAST", "PEAK")
-"""Reading types of values that are not what was used in the interval."""
+"""Reading types of values that do not measure the use in the interval."""
 
 OUT_OF_ORDER = ("ERROR", "SGD_ERROR_CONDITION")
 OPTED_OUT = ("IDLE_OPTED_OUT", "RUNNING_OPTED_OUT")
@@ -59,26 +59,26 @@ class InboxRow(Struct, frozen=True):
 
     @property
     def message(self) -> Received:
-        """The report as it came, for the rejected messages."""
+        """The report as received, for the rejected messages."""
         return Received(f"openadr/reports/{self.client_id}", self.body.encode(), self.received_at)
 
 
 class Translated(Struct, frozen=True):
-    """The messages that a report stands for, and why parts of it stand for none."""
+    """The messages that a report translates to, and problems for the parts that cannot be translated."""
 
     messages: list[Received]
-    refusals: list[Refused]
+    problems: list[RejectedError]
 
 
 class ReadingSubject(Struct, frozen=True):
-    """What values are about: a VEN as a whole, or one of its loads."""
+    """The subject of a value: a VEN as a whole, or one of its loads."""
 
     ven: ReportingVen
     load_id: str | None
 
 
 class Value(Struct, frozen=True):
-    """One value with its unit and its interval; `received_at`: when the report came."""
+    """One value with its unit and its interval; `received_at` is that of the report."""
 
     type: str
     value: Any
@@ -88,7 +88,7 @@ class Value(Struct, frozen=True):
 
 
 class Moment(Struct):
-    """What a report says of one VEN at one time, by load; by None of the VEN as a whole."""
+    """A report's values for one VEN at one time, by load id; None stands for the VEN as a whole."""
 
     ven: ReportingVen
     power_kw: dict[str | None, dict[str, float]] = field(default_factory=dict)
@@ -99,44 +99,44 @@ class Moment(Struct):
 
 
 def translated(row: InboxRow) -> Translated:
-    """The messages of a report, and a refusal for each reason to leave something out."""
+    """Return the messages of a report, and a problem for each reason to leave something out."""
     try:
         report, vens = _report.decode(row.body), _vens.decode(row.vens)
     except ValueError as error:
-        return Translated([], [Refused("wrong_type", str(error))])
+        return Translated([], [RejectedError("wrong_type", str(error))])
     moments: dict[tuple[str, datetime], Moment] = {}
-    refusals: dict[str, list[str]] = defaultdict(list)
+    problems: dict[str, list[str]] = defaultdict(list)
     descriptors = {each.payload_type: each for each in report.payload_descriptors or ()}
     for number, part in enumerate(report.resources):
         try:
             subject = _subject(report.client_name, part.resource_name, vens)
-        except Refused as refusal:
-            refusals[refusal.reason].append(f"resources[{number}]: {refusal.detail}")
+        except RejectedError as problem:
+            problems[problem.reason].append(f"resources[{number}]: {problem.detail}")
             continue
         for timed in timed_intervals(part.interval_period, part.intervals, row.received_at):
             key = (subject.ven.ven_id, timed.start)
             moment = moments.setdefault(key, Moment(subject.ven))
             faults = _read(moment, subject, timed, descriptors, row.received_at)
-            refusals["bad_field"] += [f"resources[{number}], interval {each}" for each in faults]
+            problems["bad_field"] += [f"resources[{number}], interval {each}" for each in faults]
     messages = [
         message for (_, at), moment in moments.items() for message in _messages(moment, at, row.received_at)
     ]
     return Translated(
-        messages, [_refusal(reason, details) for reason, details in refusals.items() if details]
+        messages, [_problem(reason, details) for reason, details in problems.items() if details]
     )
 
 
-def _refusal(reason: str, details: Sequence[str]) -> Refused:
-    """One for all values of a report that are refused for a reason."""
+def _problem(reason: str, details: Sequence[str]) -> RejectedError:
+    """Return one problem for all values of a report that are rejected for the same reason."""
     count = "" if len(details) == 1 else f"{len(details)} times: "
-    return Refused(reason, count + "; ".join(details[:5]))
+    return RejectedError(reason, count + "; ".join(details[:5]))
 
 
 def _subject(client_name: str, resource_name: str, vens: Sequence[ReportingVen]) -> ReadingSubject:
-    """What a resource of a report is: of several VENs the one that has it, else the one that reports.
+    """Return the subject of a report's resource: of the client's VENs the one that has it, or the only one.
 
     Raises:
-        Refused: it may be of any of the client's VENs, or the client has none.
+        RejectedError: it is ambiguous among the client's VENs, or the client has none.
     """
     named = [ven for ven in vens if resource_name in ven.loads or resource_name in ven.names]
     reporting = [ven for ven in vens if client_name in ven.names]
@@ -145,8 +145,8 @@ def _subject(client_name: str, resource_name: str, vens: Sequence[ReportingVen])
         if len(some) == 1:
             return ReadingSubject(some[0], _load_id(some[0], resource_name))
     if not vens:
-        raise Refused("no_ven_id", "its client has no VEN: enrol one by POST vens")
-    raise Refused(
+        raise RejectedError("no_ven_id", "its client has no VEN: enrol one by POST vens")
+    raise RejectedError(
         "no_ven_id",
         f"{resource_name!r} may be of any of the client's VENs: enrol it as a resource of one, or send the"
         " venName as clientName",
@@ -166,7 +166,7 @@ def _read(
     descriptors: dict[str, ReportPayloadDescriptor],
     received_at: datetime,
 ) -> list[str]:
-    """Add what an interval says to its moment; returns what is wrong with it."""
+    """Add an interval's values to its moment; returns the problems."""
     faults = []
     for payload in timed.interval.payloads:
         descriptor = descriptors.get(payload.type)
@@ -213,7 +213,7 @@ def _read_charge_level(moment: Moment, subject: ReadingSubject, value: Value) ->
 
 
 def _read_shed_capability(moment: Moment, subject: ReadingSubject, value: Value) -> None:
-    """What a load could shed, as more or less load; of intervals to come nothing is stored."""
+    """Read the power that a load could shed; values of future intervals are not stored."""
     _require_units(value, "KW")
     kw = abs(_number(value))
     if value.timed.start <= value.received_at:
@@ -221,19 +221,19 @@ def _read_shed_capability(moment: Moment, subject: ReadingSubject, value: Value)
 
 
 def _one_load(subject: ReadingSubject) -> str:
-    """The load that a value is about; a VEN without resources is a load itself."""
+    """Return the load that a value is about; a VEN without resources is a load itself."""
     if subject.load_id is not None:
         return subject.load_id
     loads = list(subject.ven.loads.values()) or [subject.ven.ven_id]
     if len(loads) > 1:
-        raise ValueError("is of loads here: send it for each resource")
+        raise ValueError("applies to single loads: send it for each resource")
     return loads[0]
 
 
 def _read_state(moment: Moment, subject: ReadingSubject, value: Value) -> None:
     state = value.value
     if state not in (*IN_ORDER, *OUT_OF_ORDER, *OPTED_OUT):
-        raise ValueError(f"has the value {state!r:.80}, which is no operating state")
+        raise ValueError(f"has the value {state!r:.80}, which is not an operating state")
     if subject.load_id is None:
         moment.operating_state = state
     else:
@@ -241,13 +241,13 @@ def _read_state(moment: Moment, subject: ReadingSubject, value: Value) -> None:
 
 
 def _put(values: dict[Key, Content], key: Key, value: Content) -> None:
-    """Set a value that has none yet.
+    """Set a value that is not set yet.
 
     Raises:
-        ValueError: it has another one.
+        ValueError: it is set to another value.
     """
     if values.setdefault(key, value) != value:
-        raise ValueError("is there for this time already, with another value")
+        raise ValueError("has another value for this time already")
 
 
 def _number(value: Value) -> float:

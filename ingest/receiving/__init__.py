@@ -1,1 +1,1 @@
-"""The broker's side: messages in, acknowledgements out."""
+"""The connection to the broker: messages in, acknowledgements out."""

@@ -1,4 +1,4 @@
-"""The broker by the settings: addresses, login, TLS."""
+"""Addresses, login and TLS context of the broker, from the settings."""
 
 import ssl
 
@@ -32,10 +32,10 @@ def login_for(settings: IngestSettings) -> Connect:
 
 
 def tls_for(settings: IngestSettings, url: str | None = None) -> ssl.SSLContext | None:
-    """The TLS context: certificate authorities, and our own certificate; None for a URL without TLS.
+    """Return the TLS context with certificate authorities and our certificate; None for a URL without TLS.
 
     Raises:
-        SettingsError: a file holds no certificate, or another key's.
+        SettingsError: a file holds no certificate, or one that does not match the key.
     """
     if not parse_broker_url(url or settings.mqtt_url).uses_tls:
         return None

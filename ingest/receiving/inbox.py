@@ -10,12 +10,12 @@ MOST_BYTES = 128 * 1024 * 1024
 
 
 class Inbox:
-    """Messages that were received and are not acknowledged yet: waiting, or taken and not released.
+    """Messages that were received and are not acknowledged yet: waiting, or messages and not released.
 
-    `MOST_BYTES` is more than two batches hold, so that after `drop_waiting` there is room again.
+    `MOST_BYTES` exceeds the size of two batches, so that after `drop_waiting` there is room again.
 
     Several writers release messages in any order, but MQTT wants acknowledgements in the order of arrival
-    (MQTT 5, 4.6), and rumqttd insists on it. So `release` returns what is due, in that order.
+    (MQTT 5, 4.6), and rumqttd requires it. So `release` returns the acknowledgements due, in that order.
     """
 
     def __init__(self, most_messages: int) -> None:
@@ -30,7 +30,7 @@ class Inbox:
 
     @property
     def has_room(self) -> bool:
-        """Back-pressure: whether to read more from the broker."""
+        """Whether to read more from the broker (back-pressure)."""
         return self._held < self._most_messages and self.is_light
 
     @property
@@ -52,19 +52,19 @@ class Inbox:
 
     def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]:
         """Take waiting messages, up to a number and a size; block until one comes, `wake`, or the timeout."""
-        taken: list[Received] = []
+        messages: list[Received] = []
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_woken, timeout_s)
             self._is_woken = False
-            while self._waiting and len(taken) < most and most_bytes > 0:
-                taken.append(self._waiting.popleft())
-                most_bytes -= len(taken[-1].payload)
+            while self._waiting and len(messages) < most and most_bytes > 0:
+                messages.append(self._waiting.popleft())
+                most_bytes -= len(messages[-1].payload)
             if self._waiting:
-                self._changed.notify()  # another thread may wait, too
-        return taken
+                self._changed.notify()  # another thread may be waiting, too
+        return messages
 
     def put_back(self, messages: Sequence[Received]) -> None:
-        """Have taken messages wait again, before all others."""
+        """Put messages messages back at the front of the queue."""
         with self._changed:
             self._waiting.extendleft(reversed(messages))
             self._changed.notify()
@@ -76,14 +76,14 @@ class Inbox:
             self._changed.notify()
 
     def release(self, messages: Sequence[Received]) -> list[int]:
-        """Stop counting messages, for they are stored; return the packet ids to acknowledge now, in order."""
+        """Remove stored messages from the count; returns the packet ids to acknowledge now, in order."""
         with self._changed:
             self._count(messages, -1)
             self._released.update([each.delivery for each in messages if each.delivery[1]])
             return self._due()
 
     def forget_order(self) -> None:
-        """Forget what the last connection is owed: it has ended."""
+        """Discard acknowledgements due on a connection that has ended."""
         with self._changed:
             self._unacknowledged.clear()
             self._released.clear()

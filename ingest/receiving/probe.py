@@ -1,4 +1,4 @@
-"""A probe of shared subscriptions: a message to ourselves, which only a broker that supports them delivers.
+"""A probe of shared subscriptions: a message to ourselves, delivered only by a broker that supports them.
 
 A broker without them may take `$share/group/topic` for an ordinary topic filter and confirm it; nothing would
 ever arrive, and nobody would notice.
@@ -32,7 +32,7 @@ class SharedSubscriptionProbe:
         return self._due_s < math.inf
 
     def packet(self, now_s: float) -> bytes:
-        """The message to send now, with QoS 0: it needs no confirmation but its arrival."""
+        """Return the message to send now, with QoS 0: its arrival is the confirmation."""
         self._due_s = now_s + WITHIN_S
         return packets.probe(self._version, self.topic, self._content)
 

@@ -1,4 +1,4 @@
-"""Retiring a worker: the messages queued in its session are stored, and then the session ends.
+"""Retires a worker: stores the messages queued in its session, and then ends the session.
 
 While a worker is stopped the broker goes on queueing messages in its session, also those of a shared
 subscription. A worker that will not start again must be retired, or these messages are lost with the session.
@@ -21,7 +21,7 @@ MOST_IDS = 65_535
 
 
 class RetiringSubscriber(Subscriber):
-    """Unsubscribes, and receives the messages that are left in the session.
+    """Unsubscribes, and receives the remaining messages of the session.
 
     It sends UNSUBSCRIBE repeatedly, whenever all messages have been acknowledged. The broker sends queued
     messages before its UNSUBACK; after two rounds without a message, the session is empty.

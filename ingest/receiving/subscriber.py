@@ -1,4 +1,4 @@
-"""The broker's side of ingest: messages in, acknowledgements out, a session that outlives the connection."""
+"""Subscribes at the broker: messages in, acknowledgements out, in a session that outlives connections."""
 
 import threading
 import time
@@ -22,10 +22,10 @@ from ingest.settings import IngestSettings
 FAREWELL_S = 2.0
 REFUSED = 0x80
 TLS_ADVICE = "see MQTT_CA_FILE (the broker's authority), MQTT_CERT_FILE and MQTT_KEY_FILE (ours)"
-"""Before the login: a broker that wants another certificate of us may just hang up."""
+"""Also before the login: a broker that requires another client certificate may just close the connection."""
 LOGIN_ADVICE = "see MQTT_URL and the broker's log"
-OLDER_ADVICE = "this broker speaks 3.1.1 only: set MQTT_PROTOCOL=3.1.1"
-SHARE_ADVICE = "unset MQTT_SHARE_GROUP and run one ingest, or use a broker that has shared subscriptions"
+OLDER_ADVICE = "this broker supports 3.1.1 only: set MQTT_PROTOCOL=3.1.1"
+SHARE_ADVICE = "unset MQTT_SHARE_GROUP and run one ingest, or use a broker that supports shared subscriptions"
 PROBE_ADVICE = f"{SHARE_ADVICE}; or let its ACL allow us to read and write gridgate/probe/+"
 NOT_SUBSCRIBED = "the broker does not hold our subscriptions"
 UNPROVEN = "nothing arrives by the shared subscription, not even our own probe: the broker seems to have none"
@@ -43,15 +43,15 @@ class Subscriber:
     """A durable subscription, on a thread of its own.
 
     A packet id names a message only within one connection; so an acknowledgement carries the number of the
-    connection that its message came by, and one from before a reconnect is dropped: the broker sends that
-    message again, and the database knows it already.
+    connection that delivered its message, and one from before a reconnect is dropped: the broker redelivers
+    that message, and storing it is idempotent.
 
-    Until they are acknowledged, about twice `mqtt_receive_maximum` messages are here, whatever the broker
-    sends (mosquitto 2.0.11 goes beyond the receive maximum once acknowledgements flow). After a reconnect
-    what comes again comes on top of what the worker has, before the answer to our subscription.
+    At most about twice `mqtt_receive_maximum` unacknowledged messages are held, whatever the broker sends
+    (mosquitto 2.0.11 exceeds the receive maximum once acknowledgements flow). After a reconnect redelivered
+    messages come on top of those that the worker has, and before the SUBACK.
 
     `on_change` is called with None when messages can arrive, else with the reason why not;
-    `on_session_lost` when the broker has forgotten a session, and with it what was queued for us.
+    `on_session_lost` when the broker has lost a session, and the messages queued in it.
     """
 
     def __init__(
@@ -85,25 +85,25 @@ class Subscriber:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave; the broker keeps the session, and in it whatever was not acknowledged."""
+        """Disconnect; the broker keeps the session with all unacknowledged messages."""
         self._stopping.set()
         self._wake()
         self._thread.join()
 
     def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]:
-        """Whatever has arrived, waiting up to `timeout_s` for the first message, or for a wake."""
+        """Return the messages that have arrived; waits up to `timeout_s` for the first, or for `wake`."""
         return self._inbox.take(most, most_bytes, timeout_s)
 
     def give_back(self, messages: list[Received]) -> None:
-        """Put taken messages back: the process that took them could not store them."""
+        """Put back taken messages that a process could not store."""
         self._inbox.put_back(messages)
 
     def wake(self) -> None:
-        """End the waiting of `take`."""
+        """Make a blocked `take` return."""
         self._inbox.wake()
 
     def acknowledge(self, messages: list[Received]) -> None:
-        """Acknowledge these messages to the broker, in the order in which it sent them; from any thread."""
+        """Acknowledge messages to the broker, in the order in which it sent them; from any thread."""
         with self._acknowledging:
             ids = self._inbox.release(messages)
             _, link = self._link
@@ -124,7 +124,7 @@ class Subscriber:
             self._stopping.wait(pause_s)
 
     def _connect_once(self) -> None:
-        """One connection to the next host, from its beginning to its end, whichever way it ends."""
+        """Connect to the next host, and receive until the connection ends for any reason."""
         before, _ = self._link
         self._address = next(self._addresses)
         reason = NOT_SUBSCRIBED
@@ -165,7 +165,7 @@ class Subscriber:
         return self._address.shown
 
     def _is_older(self) -> bool:
-        """Whether a broker that hangs up at our CONNECT of MQTT 5 answers one of MQTT 3.1.1."""
+        """Return whether a broker that closes at a CONNECT of MQTT 5 answers one of MQTT 3.1.1."""
         if self._login.version is not MqttVersion.V5:
             return False
         client_id = f"{self._login.client_id}-3.1.1"
@@ -176,7 +176,7 @@ class Subscriber:
                 link.send(packets.DISCONNECT)
                 link.finish(FAREWELL_S)
         except LoginRefusedError:
-            return True  # it answers, whatever it says
+            return True  # any CONNACK will do
         except (OSError, ProtocolError):
             return False
         return True
@@ -201,10 +201,10 @@ class Subscriber:
         link.finish(FAREWELL_S)
 
     def _require(self, accepted: Accepted) -> None:
-        """Compare what the broker's CONNACK offers with what we need.
+        """Check that the broker's CONNACK offers what we need.
 
         Raises:
-            UnsuitableBrokerError: it has no such subscriptions, or nothing beyond QoS 0.
+            UnsuitableBrokerError: it lacks a kind of subscription that we use, or QoS 1.
         """
         if self._probe is not None and not accepted.has_shared:
             raise UnsuitableBrokerError("the broker has no shared subscriptions", SHARE_ADVICE)
@@ -220,8 +220,8 @@ class Subscriber:
 
     def _resume(self, *, has_session: bool) -> None:
         if has_session:
-            # The broker sends again what it has no acknowledgement of. Without this, each reconnect while the
-            # database is away would add a whole window to what waits here.
+            # The broker redelivers what was not acknowledged. Without this, each reconnect during a database
+            # outage would add a whole receive maximum to the queue.
             self._inbox.drop_waiting(self._comes_again)
             return
         had_session = self._link[0] > 0 and self._login.is_durable
@@ -230,7 +230,7 @@ class Subscriber:
             self._on_session_lost()
             self._log.error(
                 "session_lost",
-                reason="the broker no longer has the session that it had: what it held for us is lost",
+                reason="the broker has lost our session, and the messages queued in it",
                 fix="see the broker's persistence, and MQTT_SESSION_EXPIRY_S",
             )
         else:
@@ -241,11 +241,11 @@ class Subscriber:
 
     @property
     def _reads(self) -> bool:
-        """Whether there is room; and for the answer to our greeting, nearly always."""
+        """Whether to read from the broker: if there is room, and nearly always while a SUBACK is due."""
         return self._inbox.has_room or (not self._is_answered and self._inbox.is_light)
 
     def _comes_again(self, message: Received) -> bool:
-        """Not what came with QoS 0, nor what only a session before this one held."""
+        """Return whether the broker will redeliver a message: at QoS 1, in this session."""
         number, packet_id = message.delivery
         return packet_id != 0 and number >= self._session_since
 
@@ -277,7 +277,7 @@ class Subscriber:
             case Kind.PINGRESP:
                 pass
             case kind:
-                raise ProtocolError(f"a packet that we did not ask for (type {kind})")
+                raise ProtocolError(f"an unexpected packet (type {kind})")
 
     def _subscribed(self, packet: Packet) -> None:
         self._is_answered = True
@@ -293,7 +293,7 @@ class Subscriber:
             self._change(f"the broker refuses {', '.join(refused)}; {fix}")
         elif unsafe:
             self._log.error("subscription_without_acknowledgements", topics=unsafe, reason="granted QoS 0")
-            self._change(f"the broker grants QoS 0 only to {', '.join(unsafe)}: messages could be lost")
+            self._change(f"the broker grants only QoS 0 for {', '.join(unsafe)}: messages could be lost")
         else:
             self._log.info("subscribed", topics=self._subscription.filters)
             if self._probe is None:
@@ -322,7 +322,7 @@ class Subscriber:
             self._change(None)
 
     def _postpone_probe(self) -> None:
-        """A backlog that arrives is as good, for now: the probe may stand behind it."""
+        """Restart the probe's timeout while messages arrive: it may be queued behind a backlog."""
         if self._probe is not None and self._probe.is_under_way:
             self._probe.postpone(time.monotonic())
             self._change(None)

@@ -1,1 +1,1 @@
-"""The database's side: batches, quotas, refused messages."""
+"""Writes to the database: batches, quotas, rejected messages."""

@@ -1,4 +1,4 @@
-"""Whatever has arrived since the last commit, decoded, each natural key once."""
+"""The messages since the last commit, decoded, with each natural key once."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 import structlog
 
 from ingest.decoding.decoder import decode
-from ingest.decoding.messages import Answer, Description, Received, Refused, Rejection, Report, Source, Status
+from ingest.decoding.messages import (
+    Answer,
+    Description,
+    Received,
+    RejectedError,
+    Rejection,
+    Report,
+    Source,
+    Status,
+)
 from ingest.storing.quotas import Limits, Quotas
 from ingest.storing.rows import Row
 from schemas.devices.content import same_content
@@ -19,16 +28,16 @@ LoadKey = tuple[str, datetime, str]
 
 
 FAULT = "fault_of_ours"
-"""Reason for putting a message aside at which Gridgate itself fails, so that it does not stop the others."""
+"""Reason for rejecting a message at which Gridgate itself fails, so that it does not stop the others."""
 
 
 class Batch:
-    """Decoded messages by natural key. The first with a key stands; another with other content is refused.
+    """Decoded messages by natural key. The first with a key counts; another with other content is rejected.
 
     `vens` has every VEN that an accepted message named, and when it was first heard; `keyed` is the
     number of reports, statuses and answers, duplicates and conflicts among them. `late_samples` belong to
-    reports that were stored without them. `abilities`: of each VEN that said what it understands, its newest
-    word: when, and a JSON array. `size_bytes` is the size of all payloads.
+    reports that were stored without them. `abilities`: time and JSON array of the newest abilities that each
+    VEN reported. `size_bytes` is the size of all payloads.
     """
 
     def __init__(self, quotas: Quotas | None = None) -> None:
@@ -56,46 +65,46 @@ class Batch:
         return max((ts for _, ts in self.reports), default=None)
 
     @classmethod
-    def refusing(cls, message: Received, reason: str, detail: str) -> "Batch":
-        """A batch that does nothing but put one message among the rejected."""
+    def rejecting(cls, message: Received, reason: str, detail: str) -> "Batch":
+        """Return a batch that only rejects one message."""
         batch = cls()
         batch.received.append(message)
-        batch.refuse(message, Refused(reason, detail))
+        batch.reject(message, RejectedError(reason, detail))
         return batch
 
-    def refuse(self, message: Received, refusal: Refused) -> None:
+    def reject(self, message: Received, problem: RejectedError) -> None:
         self.rejections.append(
-            Rejection(message.topic, message.payload, refusal.reason, refusal.detail, message.received_at)
+            Rejection(message.topic, message.payload, problem.reason, problem.detail, message.received_at)
         )
 
-    def refuse_conflict(self, source: Source, load_id: str | None = None) -> None:
-        """A message, or a load's description, whose key holds other content already: the first stands."""
+    def reject_conflict(self, source: Source, load_id: str | None = None) -> None:
+        """Reject a message, or a load's description, whose key is stored with other content."""
         what = source.ven_id if load_id is None else f"{load_id} of {source.ven_id}"
         reason = "conflict" if load_id is None else "load_conflict"
-        refusal = Refused(reason, f"{what} at {source.ts} is stored already with other content")
-        self.rejections.append(source.rejection(source.message.payload, refusal))
+        problem = RejectedError(reason, f"{what} at {source.ts} is stored already with other content")
+        self.rejections.append(source.rejection(source.message.payload, problem))
 
-    def refuse_answer(self, answer: Answer) -> None:
-        """An acknowledgement of a command that this VEN was never sent."""
+    def reject_answer(self, answer: Answer) -> None:
+        """Reject an acknowledgement of a command that was never sent to this VEN."""
         detail = f"{answer.ven_id} was never sent a command {answer.command_id!r:.100}"
-        self.refuse(answer.message, Refused("unknown_command", detail))
+        self.reject(answer.message, RejectedError("unknown_command", detail))
 
-    def refuse_vens(self, ven_ids: Iterable[str], refusal: Refused) -> None:
-        """Take out all that some VENs have sent, and put their messages among the rejected."""
-        refused = set(ven_ids)
+    def reject_vens(self, ven_ids: Iterable[str], problem: RejectedError) -> None:
+        """Remove everything that some VENs have sent, and reject their messages."""
+        rejected = set(ven_ids)
         sources = [
             *(report.source for report in self.reports.values()),
             *(status.source for status in self.statuses.values()),
             *(source for source, _ in chain(self.described.values(), self.late_samples.values())),
         ]
-        messages = {id(each.message): each.message for each in sources if each.ven_id in refused}
+        messages = {id(each.message): each.message for each in sources if each.ven_id in rejected}
         for message in messages.values():
-            self.refuse(message, refusal)
-        self.keyed -= sum(key[0] in refused for key in chain(self.reports, self.statuses))
-        for kept in (self.reports, self.statuses, self.described, self.late_samples):
-            for key in [key for key in kept if key[0] in refused]:
-                del kept[key]  # type: ignore[arg-type]
-        for ven_id in refused:
+            self.reject(message, problem)
+        self.keyed -= sum(key[0] in rejected for key in chain(self.reports, self.statuses))
+        for rows in (self.reports, self.statuses, self.described, self.late_samples):
+            for key in [key for key in rows if key[0] in rejected]:
+                del rows[key]  # type: ignore[arg-type]
+        for ven_id in rejected:
             self.vens.pop(ven_id, None)
             self.abilities.pop(ven_id, None)
 
@@ -119,12 +128,12 @@ class Batch:
         self.size_bytes += len(message.payload)
         try:
             decoded = decode(message, max_ahead, self._quotas)
-        except Refused as refusal:
-            self.refuse(message, refusal)
+        except RejectedError as problem:
+            self.reject(message, problem)
             return
         except Exception as error:  # noqa: BLE001 - of any kind: one message must not stop the others
             structlog.get_logger().exception("decoding_failed", topic=message.topic)
-            self.refuse(message, Refused(FAULT, repr(error)))
+            self.reject(message, RejectedError(FAULT, repr(error)))
             return
         if isinstance(decoded, Answer):
             self._keep_first(decoded)
@@ -141,21 +150,21 @@ class Batch:
                 source = description.source
                 self._keep_abilities(source.ven_id, source.ts, description.understands)
 
-    def _keep(self, kept: dict[Key, C], new: C) -> None:
+    def _keep(self, messages: dict[Key, C], new: C) -> None:
         self.keyed += 1
-        first = kept.setdefault((new.source.ven_id, new.source.ts), new)
+        first = messages.setdefault((new.source.ven_id, new.source.ts), new)
         if first is not new and not same_content(first.content, new.content):
-            self.refuse_conflict(new.source)
+            self.reject_conflict(new.source)
 
     def _keep_first(self, answer: Answer) -> None:
-        """A VEN may answer more than once: a redelivered command, too. Its first word counts."""
+        """Keep the first acknowledgement: a VEN may send several, say of a redelivered command."""
         self.keyed += 1
         self.answers.setdefault((answer.ven_id, answer.command_id), answer)
 
-    def _keep_abilities(self, ven_id: str, said_at: datetime, understands: str | None) -> None:
+    def _keep_abilities(self, ven_id: str, reported_at: datetime, understands: str | None) -> None:
         if understands is not None:
-            word = (said_at, understands)
-            self.abilities[ven_id] = max(word, self.abilities.get(ven_id, word))
+            newest = (reported_at, understands)
+            self.abilities[ven_id] = max(newest, self.abilities.get(ven_id, newest))
 
     def _describe(self, description: Description) -> None:
         source = description.source
@@ -163,11 +172,11 @@ class Batch:
         for load_id, row in description.rows.items():
             _, first = self.described.setdefault((source.ven_id, source.ts, load_id), (source, row))
             if first != row and not _is_same_entry(first, row):
-                self.refuse_conflict(source, load_id)
+                self.reject_conflict(source, load_id)
 
 
 def _is_same_entry(one: Row, other: Row) -> bool:
-    """Whether two load entries differ in the spelling of their metadata at most."""
+    """Return whether two load entries are equal, but for the formatting of their metadata."""
     *fields, metadata = one
     *other_fields, other_metadata = other
     return fields == other_fields and same_content(metadata or "{}", other_metadata or "{}")

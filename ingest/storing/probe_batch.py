@@ -9,7 +9,7 @@ VEN_ID = "gridgate-probe"
 
 
 def probe_batch(at: datetime) -> Batch:
-    """Messages of a made-up VEN at a time, one of each kind, and one that is refused."""
+    """Return one message of each kind from a fictitious VEN at a time, and one that is rejected."""
     load, ts = '"loads": [{"id": "probe"}]', f'"timestamp": {at.timestamp()}'
     payloads = {
         "volttron/metering": f'{{"venId": "{VEN_ID}", {ts}, {load}}}',

@@ -16,7 +16,7 @@ from schemas.db.revisions import REVISION_NOW
 
 @dataclass(frozen=True)
 class Keyed:
-    """A raw table, its key, the columns behind it, and the columns that make up its content."""
+    """A raw table: its key, its other columns, and the columns that are compared as its content."""
 
     table: str
     key: tuple[str, ...]
@@ -44,14 +44,14 @@ class Keyed:
         return self._copy(self._staging)
 
     def insert_staged(self) -> sql.Composed:
-        """Insert what is new, in the order of the key (against deadlocks); returns the inserted keys."""
+        """Insert rows with new keys, in key order (against deadlocks); returns the inserted keys."""
         return sql.SQL(
             "INSERT INTO {table} ({all}) SELECT {all} FROM {staged} ORDER BY {key}"
             " ON CONFLICT DO NOTHING RETURNING {key}"
         ).format(table=sql.Identifier(self.table), all=self._all, staged=self._staging, key=_names(*self.key))
 
     def differing(self) -> sql.Composed:
-        """Staged rows whose key holds other content already: key, staged content, stored content."""
+        """Select staged rows whose key is stored with other content: key, staged content, stored content."""
         same_key = sql.SQL(" AND ").join(
             sql.SQL("stored.{0} = staged.{0}").format(sql.Identifier(k)) for k in self.key
         )
@@ -72,7 +72,7 @@ class Keyed:
         return sql.SQL("COPY {} ({}) FROM STDIN ({})").format(table, self._all, options)
 
     def _texts(self, alias: str) -> sql.Composed:
-        """The content as JSON, so that what is merely spelled otherwise is still the same."""
+        """The content as JSON, so that differences of formatting do not count."""
         columns = sql.SQL(", ").join(sql.Identifier(alias, column) for column in self.content)
         return sql.SQL("{}::text" if len(self.content) == 1 else "json_build_array({})::text").format(columns)
 
@@ -126,14 +126,14 @@ SAMPLES = Keyed(
 
 SAY_ABILITIES = (
     "INSERT INTO ven_abilities (ven_id, understands, said_at)"
-    " SELECT ven_id, said.understands::json, said.said_at"
-    " FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS said (ven_id, understands, said_at)"
+    " SELECT ven_id, reported.understands::json, reported.said_at"
+    " FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS reported (ven_id, understands, said_at)"
     " JOIN vens USING (ven_id) ORDER BY ven_id ON CONFLICT (ven_id)"
     " DO UPDATE SET understands = excluded.understands, said_at = excluded.said_at"
     ' WHERE (ven_abilities.said_at, ven_abilities.understands::text COLLATE "C")'
     ' < (excluded.said_at, excluded.understands::text COLLATE "C")'
 )
-"""The newest word counts, whatever the order of arrival; of two at the same time the greater text."""
+"""The newest abilities win, in whatever order they arrive; a tie is broken by the greater text."""
 
 NEXT_BATCH = f"SELECT nextval(pg_get_serial_sequence('ingest_batches', 'batch_id')), {REVISION_NOW}"
 CLOSE_BATCH = (
@@ -184,7 +184,7 @@ TAKE_MESSAGES = (
     "SELECT message_id, topics, payload::text FROM openadr_messages"
     f" WHERE pg_try_advisory_xact_lock(hashtext('{OPENADR_MESSAGES}')) ORDER BY message_id LIMIT %s"
 )
-"""No rows while another program publishes them."""
+"""Returns no rows while another program publishes them."""
 
 FORGET_MESSAGES = "DELETE FROM openadr_messages WHERE message_id = ANY(%s)"
 
@@ -201,7 +201,7 @@ TAKE_COMMANDS = (
     " SELECT taken.*, greatest(ven.received_at, ven.heard_at), coalesce(ven.status = 'offline', false)"
     " FROM taken LEFT JOIN ven_snapshots AS ven ON ven.ven_id = taken.ven_id"
 )
-"""The columns of `Due`, in its order."""
+"""The columns of `Due`, in order."""
 
 SETTLE_COMMANDS = (
     "WITH outcome AS (SELECT * FROM unnest(%(ven_id)s::text[], %(command_id)s::text[], %(status)s::text[],"
@@ -218,7 +218,7 @@ SETTLE_COMMANDS = (
     f" error = CASE WHEN commands.{_OPEN} THEN ours.error ELSE commands.error END"
     " FROM ours WHERE commands.ven_id = ours.ven_id AND commands.command_id = ours.command_id"
 )
-"""In the order of the key, like `ANSWER_COMMANDS`, so that the two cannot lock each other out."""
+"""Locks rows in key order, like `ANSWER_COMMANDS`, so that the two cannot deadlock."""
 
 NOTIFY_COMMANDS = f"NOTIFY {COMMANDS}"
 ANSWER_COMMANDS = (

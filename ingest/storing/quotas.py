@@ -1,8 +1,8 @@
 """Quotas of a message, of a VEN, and of all VENs together.
 
-Each worker counts by itself, in the dictionaries in which it looks up names anyway, so that a message
-without new names costs nothing more. Several workers together, or one after a restart, may accept somewhat
-more than a quota: VENs with more than half of it are read from the database at the start and every `REFRESH`.
+Each worker counts by itself, in the dictionaries in which it interns names anyway, so that a message without
+new names costs nothing extra. Several workers together, or one after a restart, may exceed a quota somewhat:
+VENs with more than half of it are read from the database at the start and every `REFRESH`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ REFRESH = timedelta(minutes=30)
 
 
 class Limits(Struct, frozen=True):
-    """The most of each."""
+    """The upper limits."""
 
     payload_bytes: int = 1_048_576
     loads_of_ven: int = 1_000
@@ -25,8 +25,8 @@ class Limits(Struct, frozen=True):
     load_types: int = 1_000
 
 
-class QuotaExceeded(ValueError):  # noqa: N818 - as `Refused`
-    """A new name beyond a quota; `reason` is that of the refusal."""
+class QuotaExceeded(ValueError):  # noqa: N818 - as `RejectedError`
+    """A new name exceeds a quota; `reason` is that of the rejected message."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -44,8 +44,8 @@ LoadTypes = dict[str | None, str | None]
 class Quotas:
     """The loads and load types that a worker has accepted, up to a limit of each.
 
-    One thread decodes by it while another one may `restart` it, which replaces both dictionaries: so each
-    method looks at a dictionary once.
+    One thread may decode while another calls `restart`, which replaces both dictionaries: so each method
+    reads the attribute once.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -63,35 +63,35 @@ class Quotas:
         return True
 
     def restart(self, load_ids: Mapping[str, Iterable[str]], load_types: Iterable[str]) -> None:
-        """Begin again with what the database holds: loads of VENs with many, and all types."""
+        """Replace the counts with those of the database: loads of VENs with many, and all load types."""
         self.load_ids = {ven_id: dict(zip(ids, ids, strict=True)) for ven_id, ids in load_ids.items()}
         self.load_types = {None: None, "": None} | {each: each for each in load_types}
 
     def load_id(self, ven_id: str, load_id: str) -> str:
-        """A load's id, which counts as the VEN's from now on.
+        """Return a load's id, counted for the VEN from now on.
 
         Raises:
-            QuotaExceeded: the VEN has as many loads as it may.
-            ValueError: it is no identifier.
+            QuotaExceeded: the VEN has reached its limit of loads.
+            ValueError: it is not an identifier.
         """
         load_ids = self.load_ids.setdefault(ven_id, {})
         if load_id not in load_ids:
             if len(load_ids) >= self.limits.loads_of_ven:
                 raise QuotaExceeded("too_many_loads", f"{ven_id} has {len(load_ids)} loads already")
-            shared = identifier(load_id)  # one text for all VENs that have a load of this name
+            shared = identifier(load_id)  # one string object for all VENs that have a load of this name
             load_ids[shared] = shared
         return load_ids[load_id]
 
     def load_type(self, text: str | None) -> str | None:
-        """A load's type as it is stored.
+        """Return a load's type as it is stored.
 
         Raises:
-            QuotaExceeded: there are as many types as there may be.
-            ValueError: PostgreSQL cannot hold it.
+            QuotaExceeded: the limit of load types is reached.
+            ValueError: PostgreSQL cannot store it.
         """
         types = self.load_types
         if text not in types:
-            if len(types) >= self.limits.load_types + 2:  # and two ways to say none
+            if len(types) >= self.limits.load_types + 2:  # beside two spellings of no type
                 raise QuotaExceeded("too_many_load_types", f"there are {self.limits.load_types} already")
             types[text] = label(text)
         return types[text]

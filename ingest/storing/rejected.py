@@ -1,4 +1,4 @@
-"""The dead messages: what was refused, counted by reason; and another try, after a fix."""
+"""Rejected messages: counted by reason, and replayed after a fix."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
@@ -16,10 +16,10 @@ from ingest.storing.quotas import Quotas
 from ingest.storing.store import Store
 
 FINAL = ("bad_field", "conflict", "load_conflict", "load_twice", "too_many_load_types", "unknown_command")
-"""Reasons that no fix of ours changes: another message, or the rest of the entry, stands in the place."""
+"""Reasons that no fix changes: another message, or the rest of the entry, is stored instead."""
 
-PUT_ASIDE = ("bad_load", "too_many_loads")
-"""Reasons for which an entry is not stored at all."""
+WHOLE_ENTRY = ("bad_load", "too_many_loads")
+"""Reasons for which an entry is rejected as a whole."""
 
 AT_ONCE = 500
 
@@ -27,9 +27,9 @@ _entries = Decoder(list[Raw])
 
 
 class ReasonCount(Struct, frozen=True):
-    """How often a reason occurred, and the last message for which it did.
+    """How often a reason occurred, and the last message rejected for it.
 
-    `ven_id` is null where the message was refused as a whole; the topic may name the VEN all the same.
+    `ven_id` is null if the message was rejected as a whole; the topic may still name the VEN.
     """
 
     reason: str
@@ -69,7 +69,7 @@ class RejectedMessageRow(Struct, frozen=True):
 
 
 def count_by_reason(connection: psycopg.Connection) -> list[ReasonCount]:
-    """Most frequent first."""
+    """Return the reasons, most frequent first."""
     return [ReasonCount(*row) for row in connection.execute(queries.REJECTED_BY_REASON)]
 
 
@@ -80,13 +80,13 @@ def replay(
     reason: str | None = None,
     quotas: Quotas | None = None,
 ) -> Iterator[tuple[int, int]]:
-    """Try rejected messages again, oldest first. What is accepted now is stored and leaves the table.
+    """Replay rejected messages, oldest first. Those accepted now are stored, and deleted from the table.
 
     Yields:
-        (tried, accepted) of each block, so that a caller can show progress.
+        (replayed, accepted) of each block, so that a caller can show progress.
     """
     [[newest]] = connection.execute(queries.LAST_REJECTED)
-    last_id = 0  # what is refused once more, as beyond a quota, is not tried again
+    last_id = 0  # a message that is rejected again is not replayed twice
     while messages := _block(connection, last_id, newest, reason):
         last_id = messages[-1].rejected_id
         batch, accepted = _readable(messages, max_ahead, quotas)
@@ -100,8 +100,8 @@ def replay(
 def _block(
     connection: psycopg.Connection, after: int, last: int, reason: str | None
 ) -> list[RejectedMessageRow]:
-    asked = {"after": after, "last": last, "reason": reason, "final": list(FINAL), "most": AT_ONCE}
-    return [RejectedMessageRow(*row) for row in connection.execute(queries.REJECTED, asked)]
+    parameters = {"after": after, "last": last, "reason": reason, "final": list(FINAL), "most": AT_ONCE}
+    return [RejectedMessageRow(*row) for row in connection.execute(queries.REJECTED, parameters)]
 
 
 def _readable(
@@ -123,14 +123,14 @@ def _readable(
 def _add_message(batch: Batch, rejected: RejectedMessageRow, max_ahead: timedelta, quotas: Quotas) -> bool:
     try:
         decode(rejected.message, max_ahead, quotas)
-    except Exception:  # noqa: BLE001 - refused, or a fault of ours that is not mended yet
+    except Exception:  # noqa: BLE001 - rejected again, or a defect that is not fixed yet
         return False
     batch.add(rejected.message, max_ahead)
     return True
 
 
 def _add_entries(batch: Batch, source: Source, quotas: Quotas) -> bool:
-    """Load entries join the sample, or the description, that their message has left."""
+    """Add load entries to the samples, or the descriptions, of their message, which is stored already."""
     payload = source.message.payload
     try:
         entries = _entries.decode(payload) if payload.startswith(b"[") else [Raw(payload)]
@@ -138,7 +138,7 @@ def _add_entries(batch: Batch, source: Source, quotas: Quotas) -> bool:
         return False
     batch.received.append(source.message)
     rows, rejections = any_rows(entries, source, quotas)
-    kept = batch.described if source.message.topic.startswith("ven/loads/") else batch.late_samples
+    stored_rows = batch.described if source.message.topic.startswith("ven/loads/") else batch.late_samples
     for load_id, row in rows.items():
-        kept[source.ven_id, source.ts, load_id] = (source, row)
-    return bool(rows) and not any(rejection.reason in PUT_ASIDE for rejection in rejections)
+        stored_rows[source.ven_id, source.ts, load_id] = (source, row)
+    return bool(rows) and not any(rejection.reason in WHOLE_ENTRY for rejection in rejections)

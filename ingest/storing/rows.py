@@ -1,8 +1,8 @@
-r"""Rows on their way to COPY: tuples, which msgspec writes as JSON arrays, and which COPY reads as CSV.
+r"""Encodes rows for COPY: msgspec writes tuples as JSON arrays, which COPY reads as CSV.
 
-Both put a string between `"` and escape `"` and `\` with a backslash; `null` is nothing, `"null"` a text.
-They differ in control characters: what JSON writes as `\n`, COPY would read as `n`. So no text in a row may
-hold one; that is what the functions here see to.
+Both quote strings by `"` and escape `"` and `\` with a backslash; `null` is NULL, `"null"` a text.
+They differ in control characters: what JSON writes as `\n`, COPY would read as `n`. So the functions here
+keep control characters out of rows.
 """
 
 from collections.abc import Sequence
@@ -24,14 +24,14 @@ _encoder = msgspec.json.Encoder()
 
 
 def copy_data(rows: Sequence[Row], batch_id: int) -> bytes:
-    """Rows, at least one, as COPY takes them, each with the batch's id behind it."""
+    """Return one or more rows in the format of COPY, each followed by the batch's id."""
     ending = b",%d\n" % batch_id
-    # No newline stands within a row, so these brackets are always the borders of two.
+    # Rows contain no newline, so these brackets always separate two rows.
     return _encoder.encode_lines(rows)[1:-2].replace(b"]\n[", ending) + ending
 
 
 def document(data: bytes) -> str:
-    """JSON on one line. Unescaped, its control characters are white space between its parts."""
+    """Return JSON on one line: its unescaped control characters are white space between tokens."""
     if b"\n" in data or b"\t" in data or b"\r" in data:
         data = data.translate(_WHITE_SPACE)
     return data.decode()
@@ -39,10 +39,10 @@ def document(data: bytes) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def label(text: str | None) -> str | None:
-    """A name or a type, which repeats from message to message; control characters become spaces.
+    """Return a name or a type, interned, with control characters replaced by spaces.
 
     Raises:
-        ValueError: it holds a NUL, which PostgreSQL's text cannot.
+        ValueError: it contains a NUL, which PostgreSQL cannot store.
     """
     if text is None:
         return None
@@ -53,9 +53,9 @@ def label(text: str | None) -> str | None:
 
 @lru_cache(maxsize=1 << 17)
 def identifier(text: str) -> str:
-    """A VEN's or a load's id, which ends up in topics, paths and logs.
+    """Return a VEN's or a load's id, which is used in topics, paths and logs.
 
     Raises:
-        ValueError: it is no identifier.
+        ValueError: it is not an identifier.
     """
     return require_identifier(text)

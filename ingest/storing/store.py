@@ -1,4 +1,4 @@
-"""Writes each batch in one transaction, by COPY; through staging tables where a key exists already."""
+"""Writes each batch in one transaction by COPY, through staging tables if a key exists already."""
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -11,7 +11,7 @@ import structlog
 from msgspec import Struct
 from psycopg.errors import CheckViolation, InternalError_, UniqueViolation
 
-from ingest.decoding.messages import Refused
+from ingest.decoding.messages import RejectedError
 from ingest.storing import queries
 from ingest.storing.batch import Batch
 from ingest.storing.probe_batch import probe_batch
@@ -22,8 +22,8 @@ from schemas.db.revisions import require_revision
 from schemas.devices.content import same_content
 from schemas.tables.ledger import LANES
 
-KEYED_REFUSALS = ("conflict", "unknown_command")
-"""Reasons for refusing messages whose key exists already."""
+KEYED_REASONS = ("conflict", "unknown_command")
+"""Reasons for rejecting messages whose key exists already."""
 
 
 PARTITIONS_RETRY = timedelta(minutes=1)
@@ -58,20 +58,20 @@ class Store:
         self._connection.close()
 
     def write(self, batch: Batch) -> Stored:
-        """Commit a batch, all of it or nothing.
+        """Write a batch in one transaction.
 
         Raises:
-            WrongRevisionError: the schema is not the one that this program knows; nothing was stored.
-            psycopg.Error: nothing was stored; or, if the connection broke in the commit, perhaps all of it,
-                which a second call finds out.
+            WrongRevisionError: the schema is not at this program's revision; nothing was stored.
+            psycopg.Error: nothing was stored; or all of it, if the connection broke in the commit. Writing
+            the batch again is idempotent.
         """
         received_at = batch.received[0].received_at
-        self._refuse_vens_beyond_quota(batch)
+        self._reject_vens_beyond_quota(batch)
         self._ensure_live_days(batch.days(), received_at)
         try:
             return self._transact(batch)
         except CheckViolation:
-            # No partition, not even the default one, takes a row: it is made again.
+            # No partition, not even the default one, accepts a row: create it again.
             self._ensure_partitions([], received_at)
             return self._transact(batch)
 
@@ -96,9 +96,9 @@ class Store:
         self._known_vens -= batch.vens.keys()
 
     def _ensure_live_days(self, days: set[date], now: datetime) -> None:
-        """Make partitions for the days around today that have none; older days have theirs from the jobs.
+        """Create missing partitions for the days around today; the jobs create those of older days.
 
-        Where one cannot be had soon, say because of a manual ANALYZE, the default partition takes the rows.
+        If one cannot be created soon, say because of a manual ANALYZE, the default partition takes the rows.
         """
         live = {now.date() + timedelta(days=ahead) for ahead in (-1, 0, 1)}
         missing = (days & live) - self._known_days
@@ -126,7 +126,7 @@ class Store:
                 stored = self._write_rows(batch)
                 self._write_rejections(batch)
         finally:
-            # What the rows themselves lead to refuse is found again by each attempt.
+            # Rejections that depend on stored rows are determined by each attempt.
             del batch.rejections[rejected_before:]
         self._known_vens |= registered
         return stored
@@ -137,8 +137,8 @@ class Store:
             self._connection.execute(queries.REGISTER_VENS, [list(new), list(new.values())])
         return set(new)
 
-    def _refuse_vens_beyond_quota(self, batch: Batch) -> None:
-        """Several workers at once may let through a few more."""
+    def _reject_vens_beyond_quota(self, batch: Batch) -> None:
+        """Reject messages of new VENs beyond the quota, which several workers may exceed by a few."""
         new = [ven_id for ven_id in batch.vens if ven_id not in self._known_vens]
         if not new:
             return
@@ -151,7 +151,7 @@ class Store:
         beyond = unknown[max(room, 0) :]
         if beyond:
             detail = f"there are {batch.limits.vens} VENs already (INGEST_MAX_VENS); retire some, or raise it"
-            batch.refuse_vens(beyond, Refused("too_many_vens", detail))
+            batch.reject_vens(beyond, RejectedError("too_many_vens", detail))
 
     def _write_rows(self, batch: Batch) -> Stored:
         batch_id = self._next_batch()
@@ -164,7 +164,7 @@ class Store:
         described = self._insert(DESCRIPTIONS, [row for _, row in batch.described.values()], batch_id, batch)
         statuses = self._insert(STATUSES, [status.row for status in batch.statuses.values()], batch_id, batch)
         answered = self._answer_commands(batch)
-        self._say_abilities(batch)
+        self._write_abilities(batch)
         rejected = Counter(rejection.reason for rejection in batch.rejections)
         stored = Stored(
             messages=len(batch.received),
@@ -177,7 +177,7 @@ class Store:
             - len(reports)
             - len(statuses)
             - answered
-            - sum(rejected[reason] for reason in KEYED_REFUSALS),
+            - sum(rejected[reason] for reason in KEYED_REASONS),
             rejected=rejected,
         )
         if reports or late or described or statuses:
@@ -186,7 +186,7 @@ class Store:
         return stored
 
     def _answer_commands(self, batch: Batch) -> int:
-        """Bring the VENs' answers to their commands; returns how many were the first to theirs."""
+        """Record acknowledgements at their commands; returns how many were the first for their command."""
         if not batch.answers:
             return 0
         answers = list(batch.answers.values())
@@ -197,20 +197,20 @@ class Store:
             self._connection.execute(queries.NOTIFY_COMMANDS)
             self._connection.execute(queries.NOTIFY_EVENTS, [sorted({e for *_, e in answered if e})])
         if len(answered) < len(answers):
-            known = set(self._connection.execute(queries.KNOWN_COMMANDS, values))
-            for key in batch.answers.keys() - known:
-                batch.refuse_answer(batch.answers[key])
+            sent = set(self._connection.execute(queries.KNOWN_COMMANDS, values))
+            for key in batch.answers.keys() - sent:
+                batch.reject_answer(batch.answers[key])
         return len(answered)
 
-    def _say_abilities(self, batch: Batch) -> None:
-        """Write the abilities of VENs, in the order of the key."""
+    def _write_abilities(self, batch: Batch) -> None:
+        """Upsert the abilities of VENs, in key order."""
         if batch.abilities:
             words = [(ven_id, *batch.abilities[ven_id]) for ven_id in sorted(batch.abilities)]
             ven_ids, times, understands = (list(column) for column in zip(*words, strict=True))
             self._connection.execute(queries.SAY_ABILITIES, [ven_ids, understands, times])
 
     def _insert(self, keyed: Keyed, rows: list[Row], batch_id: int, batch: Batch) -> list[tuple[Any, ...]]:
-        """Insert rows in the order of their key; answer the keys that were new."""
+        """Insert rows in key order; returns the keys that were new."""
         if not rows:
             return []
         key_of = itemgetter(slice(len(keyed.key)))
@@ -231,16 +231,16 @@ class Store:
         inserted = self._connection.execute(keyed.insert_staged()).fetchall()
         for *key, new, old in self._connection.execute(keyed.differing()):
             if not same_content(new, old):
-                self._refuse_conflict(batch, keyed, tuple(key))
+                self._reject_conflict(batch, keyed, tuple(key))
         return inserted
 
-    def _refuse_conflict(self, batch: Batch, keyed: Keyed, key: tuple[Any, ...]) -> None:
+    def _reject_conflict(self, batch: Batch, keyed: Keyed, key: tuple[Any, ...]) -> None:
         if keyed in {DESCRIPTIONS, SAMPLES}:
             entries = batch.described if keyed is DESCRIPTIONS else batch.late_samples
-            batch.refuse_conflict(entries[key][0], key[2])
+            batch.reject_conflict(entries[key][0], key[2])
         else:
-            kept = batch.reports if keyed is TELEMETRY else batch.statuses
-            batch.refuse_conflict(kept[key].source)
+            messages = batch.reports if keyed is TELEMETRY else batch.statuses
+            batch.reject_conflict(messages[key].source)
 
     def _copy(self, statement: psycopg.sql.Composed, rows: list[Row], batch_id: int) -> None:
         if rows:
@@ -249,7 +249,7 @@ class Store:
                 copy.write(data)
 
     def _close(self, batch_id: int, batch: Batch, stored: Stored, times: list[datetime]) -> None:
-        """Write the ledger's row: from its commit on, the jobs know of these rows."""
+        """Insert the batch into the ledger: once it is committed, the jobs consume these rows."""
         values = [
             batch_id,
             self._worker,
@@ -285,5 +285,5 @@ class Store:
 
 
 def _plain(text: str) -> str:
-    """Text that PostgreSQL takes: it has no NUL."""
+    """Return the text without NUL, which PostgreSQL cannot store."""
     return text.replace("\0", "\\0")

@@ -1,4 +1,4 @@
-"""The loop: take what has arrived, commit it, acknowledge it. In that order, whatever fails."""
+"""The loop of ingest: take messages, commit them, acknowledge them. Always in that order."""
 
 import math
 import threading
@@ -22,22 +22,22 @@ IDLE_S = 0.5
 MOST_BATCH_BYTES = 32 * 1024 * 1024
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
-MISFIT_RETRY_S = 1.0
-"""Between looks at whether the schema is the right one by now."""
+REVISION_RETRY_S = 1.0
+"""Interval between checks of the schema's revision."""
 
 BATCH_ATTEMPTS = 3
-"""A batch that fails so often while the database stores other rows is divided."""
+"""Failures after which a batch is split, counted only while the database stores other rows."""
 
 MESSAGE_ATTEMPTS = 5
-"""A message that fails so often while the database stores other rows is put aside."""
+"""Failures after which a message is rejected, counted only while the database stores other rows."""
 
 
-class Stopped(Exception):  # noqa: N818 - asked for, not an error
-    """Stopped while the database was away; the broker keeps the messages that were not acknowledged."""
+class Stopped(Exception):  # noqa: N818 - a requested stop, not an error
+    """Stopped during a database outage; the broker keeps the unacknowledged messages."""
 
 
 class MessageSource(Protocol):
-    """Where messages come from: a subscriber, or the process that has one."""
+    """A source of messages: a subscriber, or the process that has one."""
 
     def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]: ...
 
@@ -51,7 +51,7 @@ class WakeableSource(MessageSource, Protocol):
 
 
 class Metrics(Protocol):
-    """What counts a worker's work."""
+    """Counters of a worker."""
 
     def took(self, messages: int) -> None: ...
 
@@ -63,7 +63,7 @@ class Metrics(Protocol):
 
 
 class Worker:
-    """Moves messages from their source to the store. Connections to the database are made as needed."""
+    """Moves messages from their source to the store; connects to the database as needed."""
 
     def __init__(  # noqa: PLR0913 - what it is composed of, by name
         self,
@@ -92,12 +92,12 @@ class Worker:
             with ThreadPoolExecutor(1, "writer") as writer:
                 self._feed(writer)
         except Stopped:
-            self._log.info("stopped_while_waiting", why="the database is away, or has another schema")
+            self._log.info("stopped_while_waiting", why="the database is unavailable, or has another schema")
         finally:
             self._close()
 
     def _feed(self, writer: ThreadPoolExecutor) -> None:
-        """Decode what arrives while the batch before it is written; hand it over once that is done."""
+        """Decode the next batch while the previous one is written; hand it over once that is done."""
         writing: Future[None] = Future()
         writing.set_result(None)
         batch = Batch(self._quotas)
@@ -112,7 +112,7 @@ class Worker:
         writing.result()
 
     def _gather(self, batch: Batch, writing: Future[None]) -> None:
-        """Add to a batch what has arrived, waiting for that, or for the writer, or a moment."""
+        """Add arrived messages to a batch; waits for messages, for the writer, or `IDLE_S`."""
         room, room_bytes = self._batch_messages - len(batch.received), MOST_BATCH_BYTES - batch.size_bytes
         if room > 0 and room_bytes > 0:
             messages = self._source.take(room, room_bytes, IDLE_S)
@@ -122,7 +122,7 @@ class Worker:
             wait([writing], IDLE_S)
 
     def commit(self, batch: Batch) -> None:
-        """Store a batch, however long the database is away, and acknowledge it.
+        """Store a batch, retrying throughout a database outage, and acknowledge it.
 
         Raises:
             Stopped: `stopping` was set before it could be stored.
@@ -132,34 +132,34 @@ class Worker:
         self._metrics.acknowledged(len(batch.received))
 
     def _settle(self, batch: Batch, attempts: int = BATCH_ATTEMPTS) -> None:
-        """Store a batch. If it fails while other rows are stored, halve it, down to the message to put aside.
+        """Store a batch. If it fails while other rows are stored, bisect it down to the message to reject.
 
-        No error says for sure what it is about (a lock table that is full, a deadlock, an error of an
-        extension), so the test is only whether the database stores something else.
+        Errors do not tell reliably whether a row is the cause (a full lock table, a deadlock, an error of an
+        extension), so the only test is whether the database stores something else.
         """
         messages = batch.received
         try:
             self._write(batch, MESSAGE_ATTEMPTS if len(messages) == 1 else attempts)
         except Stopped:
             raise
-        except Exception as refusal:  # noqa: BLE001 - of any kind: one message must not stop the others
+        except Exception as error:  # noqa: BLE001 - of any kind: one message must not stop the others
             if len(messages) == 1:
-                reason = "refused_by_database" if isinstance(refusal, psycopg.Error) else FAULT
-                self._write(Batch.refusing(messages[0], reason, str(refusal) or repr(refusal)))
+                reason = "refused_by_database" if isinstance(error, psycopg.Error) else FAULT
+                self._write(Batch.rejecting(messages[0], reason, str(error) or repr(error)))
                 return
-            self._log.warning("batch_halved", messages=len(messages), error=str(refusal).strip())
+            self._log.warning("batch_halved", messages=len(messages), error=str(error).strip())
             middle = len(messages) // 2
             for half in (messages[:middle], messages[middle:]):
                 self._settle(Batch.of(half, self._max_ahead, self._quotas), attempts=1)
 
     def _write(self, batch: Batch, attempts: float = math.inf) -> None:
-        """Commit a batch, however long the database stores nothing.
+        """Commit a batch, retrying for as long as the database stores nothing.
 
         Raises:
             Exception: the batch failed this number of times while other rows were stored.
             Stopped: `stopping` was set before it could be stored.
         """
-        refusals, delay_s = 0, FIRST_RETRY_S
+        failures, delay_s = 0, FIRST_RETRY_S
         while True:
             try:
                 self._attempt(batch)
@@ -170,8 +170,8 @@ class Worker:
                 is_ours = not isinstance(error, psycopg.Error)
                 self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s, exc_info=is_ours)
                 self._close()
-                refusals += self._stores_others(batch)
-                if refusals >= attempts:
+                failures += self._stores_others(batch)
+                if failures >= attempts:
                     raise
             else:
                 return
@@ -180,7 +180,7 @@ class Worker:
             delay_s = min(delay_s * 2, LAST_RETRY_S)
 
     def _stores_others(self, batch: Batch) -> bool:
-        """Whether the database stores other rows of that time right now."""
+        """Return whether the database stores other rows of that time now."""
         try:
             self._opened_store().probe(batch.received[0].received_at)
         except Exception:  # noqa: BLE001 - the same
@@ -199,14 +199,14 @@ class Worker:
 
     def _attempt(self, batch: Batch) -> None:
         start = time.monotonic()
-        stored = self._write_when_fit(batch)
+        stored = self._write_at_revision(batch)
         self._metrics.stored(batch, stored, time.monotonic() - start)
         self._log.debug("batch_stored", **msgspec.structs.asdict(stored))
         if stored.rejected:
             self._log.warning("rejected", **stored.rejected, see="python -m ingest rejected")
 
-    def _write_when_fit(self, batch: Batch) -> Stored:
-        """Wait while the schema is another one than this program knows: the batch is not at fault."""
+    def _write_at_revision(self, batch: Batch) -> Stored:
+        """Write a batch, waiting while the schema has another revision: that is not the batch's fault."""
         while True:
             try:
                 store = self._opened_store()
@@ -215,5 +215,5 @@ class Worker:
                 return store.write(batch)
             except WrongRevisionError as error:
                 self._log.debug("batch_waits", reason=str(error))
-            if self._stopping.wait(MISFIT_RETRY_S):
+            if self._stopping.wait(REVISION_RETRY_S):
                 raise Stopped

@@ -2,26 +2,26 @@
 
 import threading
 
-from ingest.writers.writer import Surroundings, Writer
+from ingest.writers.writer import Writer, WriterContext
 
 
 class WriterPool:
     """Runs a number of writers, each on a thread of its own, until `stopping` is set."""
 
-    def __init__(self, count: int, surroundings: Surroundings) -> None:
-        self._writers = [Writer(number, surroundings) for number in range(1, count + 1)]
+    def __init__(self, count: int, context: WriterContext) -> None:
+        self._writers = [Writer(number, context) for number in range(1, count + 1)]
         self._threads = [
             threading.Thread(target=writer.run, name=f"writer-{number}")
             for number, writer in enumerate(self._writers, 1)
         ]
-        self._stopping = surroundings.stopping
+        self._stopping = context.stopping
 
     def trouble(self) -> str | None:
-        """The first reason for being unhealthy; None while healthy."""
+        """Return the first reason for being unhealthy; None while healthy."""
         return next((words for writer in self._writers if (words := writer.trouble)), None)
 
     def run(self) -> None:
-        """Returns when all writers have ended, after the transactions that they were at."""
+        """Run all writers; returns when all have ended, after their current transactions."""
         for thread in self._threads:
             thread.start()
         self._stopping.wait()

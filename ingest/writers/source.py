@@ -1,4 +1,4 @@
-"""A writer process's side: messages from the receiving process, reports to it."""
+"""A writer process's end of the pipe: messages from the receiving process, reports to it."""
 
 import select
 import socket
@@ -20,7 +20,7 @@ NO_LIMIT = 2**31
 
 
 class ReportSender:
-    """Sends reports. Used by any thread; a receiving process that has ended gets none."""
+    """Sends reports from any thread; discards them once the receiving process has ended."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -32,9 +32,9 @@ class ReportSender:
 
 
 class PipeSource:
-    """Messages as a subscriber gives them to a worker.
+    """A source of messages for a worker, read from the receiving process.
 
-    `on_end` is called when no more will come: the receiving process stops, or has ended.
+    `on_end` is called when no more messages will arrive: the receiving process stops, or has ended.
     """
 
     def __init__(self, connection: socket.socket, reporter: ReportSender, on_end: Callable[[], None]) -> None:
@@ -67,7 +67,7 @@ class PipeSource:
         self.wake()
 
     def _read(self) -> bytes:
-        """The next bytes; empty at the end. While it waits it reports that this process is alive."""
+        """Return the next bytes; empty at the end. While waiting, report that this process is alive."""
         while True:
             self._reporter.report(Alive())
             ready, _, _ = select.select([self._connection], [], [], ALIVE_EVERY_S)
@@ -82,10 +82,10 @@ class ReportedMetrics:
         self._reporter = reporter
 
     def took(self, messages: int) -> None:
-        """Nothing: the receiving process knows."""
+        """Do nothing: the receiving process counts them."""
 
     def acknowledged(self, messages: int) -> None:
-        """Nothing: the same."""
+        """Do nothing: the receiving process counts them."""
 
     def stored(self, batch: Batch, stored: Stored, duration_s: float) -> None:
         self._reporter.report(Committed(stored, duration_s, batch.newest()))

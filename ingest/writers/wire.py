@@ -1,6 +1,6 @@
-"""What the receiving process and a writer process send each other: frames of MessagePack over a socket pair.
+"""The protocol between the receiving process and a writer process: MessagePack frames over a socket pair.
 
-To the writer go lists of messages; back come `Report`s. Pure functions over bytes.
+The writer gets lists of messages, and sends `Report`s. Pure functions over bytes.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ LENGTH_BYTES = 4
 
 
 class Acknowledged(Struct, frozen=True, array_like=True, tag=True):
-    """So many messages are stored, in the order in which they were sent."""
+    """The next `count` messages, in the order in which they were sent, are stored."""
 
     messages: int
 
@@ -34,7 +34,7 @@ class CommitFailed(Struct, frozen=True, array_like=True, tag=True):
 
 
 class Alive(Struct, frozen=True, array_like=True, tag=True):
-    """The writer runs: it sends this every second."""
+    """Heartbeat, sent every second."""
 
 
 Report = Acknowledged | Committed | CommitFailed | Alive

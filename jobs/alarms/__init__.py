@@ -1,1 +1,1 @@
-"""Alarms: conditions that people on duty must know of, evaluated by rows and time."""
+"""Alarms: conditions that people on duty must know of, evaluated from rows and time."""

@@ -15,7 +15,7 @@ from schemas.alarms import AlarmKind
 from schemas.db import locks
 
 LONGEST_STATEMENT = timedelta(seconds=5)
-"""So that a condition that has become slow does not hold up the others."""
+"""Statement timeout, so that a slow condition does not delay the others."""
 
 LONGEST_ERROR = 500
 KEPT = ("detail", "value", "worst_value", "calm_since")

@@ -1,4 +1,4 @@
-"""What is measured for each kind of alarm: rows and time in, readings out."""
+"""Measures the condition of each kind of alarm: rows and time in, readings out."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +20,11 @@ from schemas.alarms import AlarmKind
 from schemas.tables.presence import SkewedReportFrame
 
 Measure = Callable[[Connection, datetime, Sequence[OpenAlarm]], Sequence[AlarmReading]]
-"""Takes the open alarms of its kind, too: what an outage began with counts until it is over."""
+"""Also gets the open alarms of its kind: a condition may count from the beginning of an outage."""
 
 REFUSED_WITHIN = timedelta(minutes=5)
 CLOCKS_WITHIN = timedelta(minutes=20)
-"""A VEN with reports every 15 minutes is in it."""
+"""Long enough for a VEN that reports every 15 minutes."""
 
 NO_INTERVALS = pl.DataFrame(schema={"ven_id": pl.String, "interval": pl.Duration("us")})
 MOST_NAMED = 3
@@ -32,7 +32,7 @@ DATABASE = "database"
 
 
 def measures(limits: AlarmLimits, periods_s: Mapping[str, float]) -> Mapping[AlarmKind, Measure]:
-    """How each kind is measured.
+    """Return the measure of each kind.
 
     Args:
         limits: the thresholds.
@@ -53,7 +53,7 @@ def measures(limits: AlarmLimits, periods_s: Mapping[str, float]) -> Mapping[Ala
 def jobs_late(
     connection: Connection, now: datetime, _open: Sequence[OpenAlarm], periods_s: Mapping[str, float]
 ) -> Sequence[AlarmReading]:
-    """The seconds by which the latest job is late: those since its last success, less its period."""
+    """Measure the delay of the latest job: seconds since its last success, less its period."""
     late_s = {
         row.job: (now - row.succeeded_at).total_seconds() - periods_s[row.job] - RECORDED_EVERY_S
         for row in connection.execute(queries.successes())
@@ -69,7 +69,7 @@ def jobs_late(
 def vens_offline(
     connection: Connection, now: datetime, open_alarms: Sequence[OpenAlarm], within: timedelta
 ) -> Sequence[AlarmReading]:
-    """The share of VENs that have gone offline lately; once there is an alarm, since it began."""
+    """Measure the percentage of VENs that went offline lately, or since the open alarm began."""
     began_at = min((alarm.raised_at for alarm in open_alarms), default=now)
     row = connection.execute(queries.fallen_offline(began_at - within)).one()
     watched = row.fallen + row.online
@@ -85,17 +85,17 @@ def vens_offline(
 def messages_refused(
     connection: Connection, now: datetime, _open: Sequence[OpenAlarm]
 ) -> Sequence[AlarmReading]:
-    """Messages refused in a minute, over the last five."""
+    """Measure rejected messages per minute, over the last five minutes."""
     by_reason = connection.execute(queries.refused_by_reason(now - REFUSED_WITHIN)).all()
     rate = sum(row.messages for row in by_reason) / (REFUSED_WITHIN / timedelta(minutes=1))
     named = ", ".join(f"{row.reason} {row.messages}" for row in by_reason[:MOST_NAMED])
-    return [AlarmReading(rate, f"Refused within 5 minutes: {named}.")]
+    return [AlarmReading(rate, f"Rejected within 5 minutes: {named}.")]
 
 
 def events_underdelivering(
     connection: Connection, now: datetime, _open: Sequence[OpenAlarm], after: timedelta
 ) -> Sequence[AlarmReading]:
-    """What each running event lacks, percent of its request; unknown before it has had some minutes."""
+    """Measure the shortfall of each running event, percent of its request; unknown in its first minutes."""
     return [
         _shortfall(row.event_id, row.efficiency_percent if now - row.asked_since >= after else None)
         for row in queries.running_events(now).all(connection)
@@ -105,22 +105,22 @@ def events_underdelivering(
 def _shortfall(event_id: str, efficiency_percent: float | None) -> AlarmReading:
     if efficiency_percent is None:
         return AlarmReading(None, subject=event_id)
-    detail = f"Event {event_id!r} delivers {efficiency_percent:.0f} % of what it asks for."
+    detail = f"Event {event_id!r} delivers {efficiency_percent:.0f} % of its request."
     return AlarmReading(max(0.0, 100 - efficiency_percent), detail, event_id)
 
 
 def clocks_off(
     connection: Connection, now: datetime, _open: Sequence[OpenAlarm], offset: timedelta
 ) -> Sequence[AlarmReading]:
-    """The share of VENs, of those heard lately, whose clocks are wrong by more than `offset`.
+    """Measure the percentage of recently heard VENs whose clocks are wrong by more than `offset`.
 
-    A replay is no wrong clock: three reports have to agree on the offset, as for presence.
+    A replay is not a wrong clock: three reports have to agree on the offset, as for presence.
     """
     since = now - CLOCKS_WITHIN
     reports = fetch(connection, queries.vens_with_skewed_reports(since), SkewedReportFrame)
-    heard = skewed_presence(reports, NO_INTERVALS, PresenceTime(1, offset))
+    presence = skewed_presence(reports, NO_INTERVALS, PresenceTime(1, offset))
     is_off = (pl.col("heard_at") > since) & pl.col("clock_offset_s").is_not_null()
-    behind = set(heard.filter(is_off).get_column("ven_id"))
+    behind = set(presence.filter(is_off).get_column("ven_id"))
     wrong = behind | set(connection.execute(queries.vens_ahead(since)).scalars())
     vens = max(connection.execute(queries.vens_heard(since)).scalar_one(), len(wrong))
     if not vens:
@@ -137,7 +137,7 @@ def disks_full(
     path: str,
     database_gb: float | None,
 ) -> Sequence[AlarmReading]:
-    """The used part of the watched disk, and of what the database may take."""
+    """Measure the used percentage of the watched disk, and of the database's size limit."""
     readings = list[AlarmReading]()
     if path:
         usage = shutil.disk_usage(path)
@@ -157,18 +157,18 @@ def _gb(size_bytes: float) -> str:
 def ingest_silent(
     connection: Connection, now: datetime, _open: Sequence[OpenAlarm]
 ) -> Sequence[AlarmReading]:
-    """The seconds since ingest last took anything from the broker; nothing before it ever has."""
+    """Measure the seconds since ingest last received anything; no reading before the first message."""
     newest: datetime | None = connection.execute(queries.newest_from_broker()).scalar_one()
     if newest is None:
         return []
-    detail = f"Ingest has stored nothing since {newest:%Y-%m-%dT%H:%M:%SZ}: is it, or the broker, away?"
+    detail = f"Ingest has stored nothing since {newest:%Y-%m-%dT%H:%M:%SZ}: is it, or the broker, down?"
     return [AlarmReading(max(0.0, (now - newest).total_seconds()), detail)]
 
 
 def webhooks_disabled(
     connection: Connection, _now: datetime, _open: Sequence[OpenAlarm]
 ) -> Sequence[AlarmReading]:
-    """1 for each webhook that was disabled for failing, until people enable or delete it."""
+    """Return 1 for each webhook disabled after failures, until people enable or delete it."""
     return [
         AlarmReading(
             1, f"Nothing is sent to {urlsplit(row.url).netloc} any more: {row.error}", row.webhook_id

@@ -1,4 +1,4 @@
-"""When alarms are raised and cleared. Pure: what was measured, the open alarms and the time decide."""
+"""Decides when alarms are raised and cleared, from readings, open alarms and the time. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -9,11 +9,11 @@ from jobs.queries.alarms import OpenAlarm
 from schemas.alarms import AlarmKind
 
 CLEARS_BELOW = 0.8
-"""Part of its threshold below which a value has to fall before the alarm can clear."""
+"""Fraction of its threshold below which a value has to fall before the alarm can clear."""
 
 
 class AlarmLimits(Struct, frozen=True, kw_only=True):
-    """The thresholds of each kind, and what belongs to its measuring."""
+    """The threshold of each kind, and the parameters of its measure."""
 
     jobs_late_s: float = 120
     offline_percent: float = 20
@@ -70,7 +70,7 @@ def judge(
 
     Args:
         threshold: of the kind.
-        readings: one for each subject; a subject without one does not exist any more, and is calm.
+        readings: one for each subject; a subject without one does not exist any more, and counts as calm.
         open_alarms: those of the kind.
         now: the time of this evaluation.
         clear_after: how long an alarm's value must be calm.

@@ -1,4 +1,4 @@
-"""Whether the archive's files are those that the database knows: `python -m jobs archive --check`."""
+"""Compares the archive's files with the manifests in the database: `python -m jobs archive --check`."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time
@@ -16,7 +16,7 @@ from schemas.tables.history import RAW_S
 
 
 class Damage(Struct, frozen=True):
-    """A file that is missing, or is not what it was when it was verified."""
+    """A file that is missing, or has changed since it was verified."""
 
     day: date
     path: str
@@ -24,7 +24,7 @@ class Damage(Struct, frozen=True):
 
 
 def damages(connection: Connection, folder: ArchiveFolder) -> Iterator[Damage]:
-    """Read all files, and name those that are damaged."""
+    """Read all files; yields the damaged ones."""
     for row in queries.archived().all(connection):
         manifest = manifest_of(row)
         if not _is_intact(folder, manifest):
@@ -35,16 +35,16 @@ def damages(connection: Connection, folder: ArchiveFolder) -> Iterator[Damage]:
 
 
 def write_again(connection: Connection, days: Iterable[date]) -> date | None:
-    """Have days written again from the first on that PostgreSQL still has; none if it has none of them.
+    """Mark days to be written again, from the first that PostgreSQL still has; returns it, None without any.
 
-    Until then, nothing from there on is dropped.
+    Until they are written, nothing from there on is dropped.
     """
     dropped_until = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
-    held = [day for day in days if datetime.combine(day, time(), UTC) >= dropped_until]
-    if not held:
+    stored_days = [day for day in days if datetime.combine(day, time(), UTC) >= dropped_until]
+    if not stored_days:
         return None
-    connection.execute(queries.go_back(datetime.combine(min(held), time(), UTC)))
-    return min(held)
+    connection.execute(queries.go_back(datetime.combine(min(stored_days), time(), UTC)))
+    return min(stored_days)
 
 
 def _is_intact(folder: ArchiveFolder, manifest: Manifest) -> bool:

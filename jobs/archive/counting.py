@@ -1,7 +1,7 @@
-"""Adds late rows of dropped days to the summary, once each, as the lanes would have while they were hot.
+"""Adds late rows of dropped days to the summary, once each, as the lanes do for stored days.
 
-Lanes ignore them, since only the archive tells a new row from a redelivery. Half hours of forecasts are made
-of raw rows that PostgreSQL has, and stay as they were.
+Lanes ignore them, since only the archive can tell a new row from a redelivery. Half hours of forecasts are
+computed from raw rows in PostgreSQL, and stay unchanged.
 """
 
 import polars as pl
@@ -24,11 +24,11 @@ from schemas.tables.history import (
 
 
 def count_rows(connection: Connection, reports: pl.DataFrame, samples: pl.DataFrame) -> None:
-    """Add rows to the history of the network, of VENs and of loads, as far as retention keeps it.
+    """Add rows to the history of the network, of VENs and of loads, within retention's horizons.
 
     Args:
         connection: in the transaction that records these rows as archived.
-        reports: rows of `ven_telemetry` that nobody has counted.
+        reports: rows of `ven_telemetry` that are not counted yet.
         samples: rows of `ven_load_samples` likewise.
     """
     for lane in ("snapshot", "history"):
@@ -46,7 +46,7 @@ def count_rows(connection: Connection, reports: pl.DataFrame, samples: pl.DataFr
 
 
 def _kept(connection: Connection, buckets: pl.DataFrame) -> pl.DataFrame:
-    """Without those that retention has let go of."""
+    """Return the buckets that retention still keeps."""
     for resolution_s in NETWORK_RESOLUTIONS_S:
         since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
         if since is not None:

@@ -1,4 +1,4 @@
-"""Late rows of days that PostgreSQL does not hold any more: weighed against the archive, added to it."""
+"""Late rows of days that PostgreSQL has dropped: compared with the archive, and added to it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -31,15 +31,15 @@ ENTRY_KEY = ("ven_id", "load_id", "ts")
 REPORT_CONTENT = ("ven_id", "ts", "payload")
 
 MOST_FILES = 8
-"""Of a table and day; when more late rows come, all but the largest are merged with them."""
+"""Most files of a table and day; beyond it late rows are merged with all but the largest."""
 
 
 class DayVersion(Struct, frozen=True):
-    """What a new version of a day consists of."""
+    """The content of a new version of a day."""
 
     files: list[ArchivedFile]
     obsolete: list[str]
-    """Files of the version before that are not among them."""
+    """Files of the previous version that are not part of it."""
 
 
 def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
@@ -52,7 +52,7 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
     now: datetime,
     is_counted: bool,
 ) -> DayVersion:
-    """Archive and count what late batches brought for a dropped day; refuse what contradicts the archive.
+    """Archive and count rows of late batches for a dropped day; reject rows that contradict the archive.
 
     Args:
         connection: in a transaction.
@@ -60,7 +60,7 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
         manifest: the day's files so far.
         within: the day.
         snapshot: batches whose transactions are visible in it are in the archive.
-        now: when conflicting rows are refused.
+        now: time of receipt of rejected rows.
         is_counted: whether the archive has had the day since before it was dropped.
 
     Returns:
@@ -83,7 +83,7 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
 
 
 def _added(folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.DataFrame) -> DayVersion:
-    """A table's files of a day and one with new rows; if there are many, it takes in the small ones."""
+    """Return a table's files of a day and one for new rows, into which many small ones are merged."""
     files = manifest.of_table(table.name)
     if rows.is_empty():
         return DayVersion(files, [])
@@ -93,8 +93,8 @@ def _added(folder: ArchiveFolder, manifest: Manifest, table: Table, rows: pl.Dat
     types = FRAMES[table.name].types()
     together = pl.concat([read_rows(folder, merged, types, []), rows.select(list(types))]).sort(key)
     file = write_file(folder, path, str(table.name), [together])
-    kept = [each for each in files if each not in merged]
-    return DayVersion([*kept, *([] if file is None else [file])], [each.path for each in merged])
+    unmerged = [each for each in files if each not in merged]
+    return DayVersion([*unmerged, *([] if file is None else [file])], [each.path for each in merged])
 
 
 def _weighed(
@@ -131,7 +131,7 @@ def _weighed(
 
 
 def _refuse(connection: Connection, table: Table, conflicting: pl.DataFrame, now: datetime) -> None:
-    """Put rows among the refused messages, as ingest would have, and delete them."""
+    """Move rows to the rejected messages, as ingest would have done."""
     if conflicting.is_empty():
         return
     refused = [_refusal(table, row, now) for row in conflicting.iter_rows(named=True)]
@@ -140,7 +140,7 @@ def _refuse(connection: Connection, table: Table, conflicting: pl.DataFrame, now
 
 
 def _refusal(table: Table, row: dict[str, object], now: datetime) -> dict[str, object]:
-    """The topic and the bytes of a load's entry are gone: then the row stands for it."""
+    """Return a rejected message; a load's entry is built from its row, as its bytes are not stored."""
     is_report = table is ven_telemetry
     what = row["ven_id"] if is_report else f"{row['load_id']} of {row['ven_id']}"
     payload = row["payload"] if is_report else repr({name: row[name] for name in ENTRY_CONTENT})

@@ -1,4 +1,4 @@
-"""Since when there are raw rows in PostgreSQL or in the archive, and up to when the archive has them all."""
+"""The range for which raw rows can be read, and the time before which the archive is complete."""
 
 from datetime import UTC, datetime, time
 
@@ -12,9 +12,9 @@ from schemas.tables.history import RAW_S
 
 
 def archived_until(connection: Connection) -> datetime:
-    """The midnight before which the archive has every committed row; `BEGINNING` without an archive.
+    """Return the midnight before which the archive has every committed row; `BEGINNING` without an archive.
 
-    Whoever must rely on it longer than for a statement locks the raw tables first.
+    A caller that relies on it for longer than one statement must lock the raw tables first.
     """
     archive = queries.archive().first(connection)
     if archive is None or not connection.execute(queries.is_of_this_server()).scalar_one():
@@ -24,7 +24,7 @@ def archived_until(connection: Connection) -> datetime:
 
 
 def readable_since(connection: Connection, folder: ArchiveFolder | None) -> datetime | None:
-    """Since when raw rows can be read, of PostgreSQL or of the archive in a folder; None since ever."""
+    """Return since when raw rows can be read, also from the archive; None if none were ever dropped."""
     dropped_until: datetime | None = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     archive = None if folder is None else queries.archive().first(connection)
     return dropped_until if dropped_until is None or archive is None else archive.since

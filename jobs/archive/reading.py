@@ -1,4 +1,4 @@
-"""Days that PostgreSQL does not hold any more, as raw rows for `verify` and `rebuild`."""
+"""Reads raw rows of days that PostgreSQL has dropped, for `verify` and `rebuild`."""
 
 from collections.abc import Iterator, Sequence
 
@@ -30,7 +30,7 @@ class ArchivedDay(Struct, frozen=True):
         return model.checked(read_rows(self.folder, files, model.types(), list(_filters(vens, ven_ids))))
 
     def sizes(self) -> list[tuple[str, int]]:
-        """VENs at which row groups begin, ascending, and how many rows these have."""
+        """Return the VENs at which row groups begin, ascending, and the rows of each group."""
         return sorted(size for each in self.files for size in vens_of_row_groups(self.folder, each))
 
     @property
@@ -50,7 +50,7 @@ def _filters(vens: VenRange, ven_ids: Sequence[str] | None) -> Iterator[Filter]:
 def archived_samples(
     connection: Connection, folder: ArchiveFolder, ven_ids: Sequence[str], within: TimeRange
 ) -> pl.DataFrame:
-    """`ven_id`, `ts` and `used_power_kw` of some VENs in a part of a dropped day."""
+    """Return `ven_id`, `ts` and `used_power_kw` of VENs in a part of a dropped day."""
     table, types = ven_telemetry.name, FRAMES[ven_telemetry.name].types()
     row = queries.archived_day(within.start.date()).first(connection)
     files = [] if row is None else ArchivedDay(folder, manifest_of(row)).files

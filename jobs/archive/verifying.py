@@ -21,18 +21,18 @@ DAY = timedelta(days=1)
 
 
 def archived_range(connection: Connection, start: datetime | None, end: datetime | None) -> TimeRange | None:
-    """The dropped days that the archive has of a range; None without any."""
+    """Return the part of a range that consists of archived, dropped days; None without any."""
     days = [_day_of(row.day) for row in queries.archived().all(connection)]
     until = raw_since(connection)
-    asked = TimeRange(start or BEGINNING, end or until)
-    dropped = [day for day in days if day.end <= until and overlap(day, asked)]
+    requested = TimeRange(start or BEGINNING, end or until)
+    dropped = [day for day in days if day.end <= until and overlap(day, requested)]
     return TimeRange(dropped[0].start, dropped[-1].end) if dropped else None
 
 
 def verify_archived(
     engine: Engine, folder: ArchiveFolder, within: TimeRange, ven_ids: Sequence[str] | None = None
 ) -> Iterator[Chunk]:
-    """Compare the summary of each dropped day that a range touches, as far as retention keeps the summary.
+    """Compare the summary of each dropped day that a range touches, within retention's horizons.
 
     Args:
         engine: of the database.
@@ -62,7 +62,7 @@ def rebuild_archived(
 
 
 def _dropped_days(engine: Engine, within: TimeRange) -> list[TimeRange]:
-    """Archived days that PostgreSQL does not hold any more and that a range touches."""
+    """Return archived days that PostgreSQL has dropped and that a range touches."""
     with engine.connect() as connection:
         until = raw_since(connection)
         days = [_day_of(row.day) for row in queries.archived().all(connection)]
@@ -72,7 +72,7 @@ def _dropped_days(engine: Engine, within: TimeRange) -> list[TimeRange]:
 def _scope(
     connection: Connection, folder: ArchiveFolder, day: TimeRange, ven_ids: Sequence[str] | None
 ) -> tuple[Scope, Sequence[VenRange]]:
-    """A day by the files that it has in this transaction, and the VENs to read at once."""
+    """Return a day with its files in this transaction, and the ranges of VENs to read at once."""
     source = ArchivedDay(folder, manifest_of(queries.archived_day(day.start.date()).one(connection)))
     ven_ranges = list(even_ven_ranges(source.sizes(), MOST_ROWS))
     return Scope(day, day.start, ven_ids, source=source), ven_ranges

@@ -1,4 +1,4 @@
-"""The job `archive`: writes closed days to the archive, and those again that batches have added rows to.
+"""The job `archive`: writes closed days to the archive, and rewrites those to which batches have added rows.
 
 Each step is a transaction that archives one day: files first, the row in `archived_days` last.
 See docs/decisions/0060.
@@ -41,11 +41,11 @@ from schemas.tables.raw import PARTITIONED
 from schemas.times.time_ranges import DAY_S, TimeRange, widened
 
 MOST_ROWS = 100_000
-"""Rows of the VENs of a row group, for all tables together; a single VEN may have more."""
+"""Most rows of a row group's VENs, for all tables together; a single VEN may have more."""
 
 DAY = timedelta(days=1)
 LONGEST_READ = timedelta(hours=1)
-"""For so long a reader of a dropped day may use the manifest that it has read."""
+"""How long a reader of a dropped day may use the manifest that it has read."""
 
 _log = structlog.get_logger()
 
@@ -53,19 +53,19 @@ _log = structlog.get_logger()
 def archive_next_day(
     connection: Connection, now: datetime, *, folder: ArchiveFolder, after: timedelta
 ) -> int:
-    """Archive the first day that is behind, or the next one that is closed.
+    """Archive the first day with missing rows, or the next closed day.
 
     Args:
         connection: in a transaction.
-        now: a day is closed when it ended `after` before.
+        now: a day is closed if it ended at least `after` before.
         folder: of the archive.
         after: time between a day's end and its first version.
 
     Returns:
-        The number of rows written, and one for the day; 0 if nothing is left to do.
+        The number of rows written, plus one for the day; 0 if there was nothing to do.
 
     Raises:
-        ArchiveError: the folder is not that of this database, or a file was read back otherwise than written.
+        ArchiveError: the folder is not that of this database, or a file differs when it is read back.
         OSError: the folder cannot be read or written.
     """
     if not connection.execute(locks.try_exclusive(locks.ARCHIVE)).scalar_one():
@@ -88,7 +88,7 @@ def archive_next_day(
 
 
 def _opened(connection: Connection, folder: ArchiveFolder) -> ArchiveRow | None:
-    """The archive, whose folder is the right one; None if it has just been begun."""
+    """Return the archive, after checking its folder; None if it has just been created."""
     archive, identity = queries.archive().first(connection), _identity(folder)
     if archive is None:
         if identity is not None:
@@ -116,7 +116,7 @@ def _identity(folder: ArchiveFolder) -> str | None:
 
 
 def _delete_obsolete(connection: Connection, folder: ArchiveFolder, now: datetime) -> None:
-    """Delete files that no committed version has any more, nor a reader of a dropped day."""
+    """Delete files that are part of no committed version, and that no reader of a dropped day uses."""
     for each in queries.with_obsolete_files(now - LONGEST_READ).all(connection):
         for path in each.obsolete:
             folder.delete(path)
@@ -124,7 +124,7 @@ def _delete_obsolete(connection: Connection, folder: ArchiveFolder, now: datetim
 
 
 def _next_day(connection: Connection, closed: TimeRange) -> date | None:
-    """The first archived day that is behind; else the first day with rows in a range."""
+    """Return the first archived day with missing rows; else the first day with rows in a range."""
     behind = connection.execute(queries.first_day_behind()).scalar_one()
     if behind is not None or closed.start >= closed.end:
         return behind
@@ -133,7 +133,7 @@ def _next_day(connection: Connection, closed: TimeRange) -> date | None:
 
 
 def _firsts(connection: Connection, table: Table, within: TimeRange) -> Iterator[datetime]:
-    """The first instant with rows in a range, of the partitions by time and of the default one."""
+    """Return the first instants with rows in a range: of the partitions by time, and of the default one."""
     is_found = False
     for each in partitions_of(connection, table):
         if not each.is_default and (is_found or not overlap(each.within, within)):
@@ -185,13 +185,13 @@ def _archive(
 
 
 def _is_dropped(connection: Connection, day: date) -> bool:
-    """Whether retention has dropped the day's rows: those that there are came late."""
+    """Return whether retention has dropped the day: its remaining rows came late."""
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     return since is not None and _midnight(day) < since
 
 
 def _files(connection: Connection, folder: ArchiveFolder, day: date, version: int) -> Iterator[ArchivedFile]:
-    """A file for each table that has rows of the day."""
+    """Write a file for each table that has rows of the day."""
     scope = Scope(TimeRange(_midnight(day), _midnight(day) + DAY), _midnight(day))
     sizes = fetch(connection, summary_queries.rows_by_ven(scope), VenSizeFrame)
     ven_ranges = list(even_ven_ranges(sizes.iter_rows(), MOST_ROWS))
@@ -205,7 +205,7 @@ def _files(connection: Connection, folder: ArchiveFolder, day: date, version: in
 def _frames(
     connection: Connection, table: Table, scope: Scope, ven_ranges: Sequence[VenRange]
 ) -> Iterator[pl.DataFrame]:
-    """The rows of each range of VENs, sorted by the table's key."""
+    """Yield the rows of each range of VENs, sorted by the table's key."""
     model, key = FRAMES[table.name], [column.name for column in table.primary_key]
     for each in ven_ranges:
         part = msgspec.structs.replace(scope, vens=each)

@@ -14,6 +14,7 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Row
 
+from jobs.events.notifying import NO_BROKER, Notifier
 from jobs.events.terms import completed, vens_with_announced_share
 from jobs.queries import event_terms as term_queries
 from jobs.queries import events as event_queries
@@ -69,7 +70,10 @@ def move_events_on(connection: Connection, now: datetime) -> int:
 
 
 def follow_participations(
-    connection: Connection, now: datetime, gone_after: timedelta | None = GONE_AFTER
+    connection: Connection,
+    now: datetime,
+    gone_after: timedelta | None = GONE_AFTER,
+    notifier: Notifier = NO_BROKER,
 ) -> int:
     """Write down what VENs make of their events; returns the number of participations that have moved on."""
     connection.execute(locks.exclusive(locks.EVENTS))
@@ -84,24 +88,37 @@ def follow_participations(
     parts = followed(before, now)
     if parts.is_empty():
         return 0
-    parts, reminders = _reminded(connection, parts, now, gone_after)
-    write(connection, parts, event_participations, merging_queries.replace)
-    _write_followed_shares(connection, before, parts, now)
-    _send(connection, [*_released(connection, parts, now), *reminders])
-    for event_id in parts.get_column("event_id").unique().sort():
+    event_ids = parts.get_column("event_id").unique().sort().to_list()
+    with notifier.notifying_of_shares(connection, event_ids, now):
+        parts, reminders = _reminded(connection, parts, now, gone_after)
+        write(connection, parts, event_participations, merging_queries.replace)
+        _write_followed_shares(connection, before, parts, now)
+        _send(connection, [*_released(connection, parts, now), *reminders])
+    for event_id in event_ids:
         connection.execute(event_changed(event_id))
     return parts.height
 
 
+class Sharing(Struct, frozen=True):
+    """How events are shared out: who needs rest, whose loads are gone, and who is notified of new shares."""
+
+    rest: Rest
+    gone_after: timedelta | None
+    notifier: Notifier
+
+
 def share_out(
-    connection: Connection, now: datetime, rest: Rest, gone_after: timedelta | None = GONE_AFTER
+    connection: Connection,
+    now: datetime,
+    rest: Rest,
+    gone_after: timedelta | None = GONE_AFTER,
+    notifier: Notifier = NO_BROKER,
 ) -> int:
     """Notify VENs of the events whose time has come; returns the number of VENs notified."""
     connection.execute(locks.exclusive(locks.EVENTS))
     rows = connection.execute(event_queries.events_to_notify(now)).all()
-    return sum(
-        _share(connection, row, now, rest, gone_after) for row in rows if may_notify(_course(row), now)
-    )
+    sharing = Sharing(rest, gone_after, notifier)
+    return sum(_share(connection, row, now, sharing) for row in rows if may_notify(_course(row), now))
 
 
 def _move(connection: Connection, row: Row[Any], now: datetime) -> None:
@@ -125,12 +142,18 @@ def _release(connection: Connection, row: Row[Any], ended_at: datetime, now: dat
     connection.execute(event_changed(row.event_id))
 
 
-def _share(
-    connection: Connection, row: Row[Any], now: datetime, rest: Rest, gone_after: timedelta | None
-) -> int:
-    newcomers = _newcomers(connection, row, now, rest, gone_after)
+def _share(connection: Connection, row: Row[Any], now: datetime, sharing: Sharing) -> int:
+    newcomers = _newcomers(connection, row, now, sharing.rest, sharing.gone_after)
     if newcomers.is_empty() and _is_balanced(connection, row):
         return 0
+    with sharing.notifier.notifying_of_shares(connection, [row.event_id], now):
+        return _share_among(connection, row, newcomers, now, sharing)
+
+
+def _share_among(
+    connection: Connection, row: Row[Any], newcomers: pl.DataFrame, now: datetime, sharing: Sharing
+) -> int:
+    """Share an event out anew; returns the number of VENs notified."""
     parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
     chosen = _shares_to_notify(row, parts, newcomers)
     vens_with_announced_share = _vens_without_need(connection, row, parts, chosen, now)
@@ -138,6 +161,7 @@ def _share(
         return 0
     if row.shared_reduction_kw != row.wanted_kw:
         connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
+        connection.execute(event_changed(row.event_id))
     _keep_shares(connection, row, chosen.filter(pl.col("ven_id").is_in(vens_with_announced_share)), now)
     chosen = chosen.filter(~pl.col("ven_id").is_in(vens_with_announced_share))
     if chosen.is_empty():
@@ -147,9 +171,9 @@ def _share(
     connection.execute(event_queries.expire_restores(ven_ids))
     connection.execute(event_queries.bring_restores_forward(ven_ids, now))
     terms = EventTerms(row.event_id, row.start_time, row.end_time, row.load_types)
-    asked = _asking(connection, terms, chosen, now, gone_after)
+    asked = _asking(connection, terms, chosen, now, sharing.gone_after)
     _write_parts(connection, row, chosen, asked, now)
-    _send(connection, [*_taken_over(connection, row, ven_ids, now), *asked])
+    _send(connection, [*_taken_over(connection, row, ven_ids, now, sharing.notifier), *asked])
     connection.execute(event_changed(row.event_id))
     return chosen.height
 
@@ -195,6 +219,7 @@ def _keep_shares(connection: Connection, row: Row[Any], shares: pl.DataFrame, no
     whole = _whole(parts, EventParticipationFrame)
     write(connection, whole, event_participations, term_queries.merge_shares)
     _write_shares(connection, parts, now)
+    connection.execute(event_changed(row.event_id))
 
 
 def _is_changed(row: Row[Any]) -> bool:
@@ -306,7 +331,7 @@ def _write_shares(connection: Connection, parts: pl.DataFrame, now: datetime) ->
 
 
 def _taken_over(
-    connection: Connection, row: Row[Any], notified_ids: Sequence[str], now: datetime
+    connection: Connection, row: Row[Any], notified_ids: Sequence[str], now: datetime, notifier: Notifier
 ) -> list[Command]:
     """VENs that this event has taken from others are released there: a `restore` for each."""
     restores: list[Command] = []
@@ -314,7 +339,8 @@ def _taken_over(
     for loser_id, lost in groupby(rows, lambda row: row.event_id):
         taken = list(lost)
         ven_ids = [row.ven_id for row in taken]
-        connection.execute(event_queries.finish(loser_id, now, ven_ids))
+        with notifier.notifying_of_shares(connection, [loser_id], now):
+            connection.execute(event_queries.finish(loser_id, now, ven_ids))
         connection.execute(event_queries.expire_commands(loser_id, ven_ids))
         connection.execute(event_changed(loser_id))
         restores += _restores(taken[0], ven_ids, now)

@@ -18,6 +18,7 @@ from jobs.queries import settlement as settlement_queries
 from jobs.queries import summary as summary_queries
 from jobs.summaries.rows import fetch, fetch_binary
 from jobs.transforms.event_terms import start_delay
+from jobs.transforms.interval_energies import Energies, energies
 from jobs.transforms.intervals import portfolio_misses, with_portfolio_interval
 from jobs.transforms.performance import (
     SIGNS,
@@ -178,12 +179,17 @@ class MeasuredEvent(Struct, frozen=True):
 
 
 class Measurement(Struct, frozen=True):
-    """What some of the participants of an event delivered, and what they add to the portfolio."""
+    """What some of the participants of an event delivered, and what they add to the portfolio.
+
+    `energies`: by the primary baseline, of `ven_ids`, in the parts of the event that are asked for.
+    """
 
     vens: pl.DataFrame
     sums: pl.DataFrame
     errors: pl.DataFrame
     misses: pl.DataFrame
+    ven_ids: list[str] = []
+    energies: Energies | None = None
 
 
 class Records(Protocol):
@@ -226,7 +232,7 @@ class Inputs(Struct, frozen=True):
     days: Days
     sampled: list[TimeRange]
     names: tuple[BaselineName, ...]
-    only: BaselineName | None = None
+    cells: Sequence[TimeRange] = ()
 
 
 def measured(records: Records, event: MeasuredEvent, rules: Rules) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -251,14 +257,22 @@ def portfolio(event: MeasuredEvent, rules: Rules, parts: Sequence[Measurement]) 
     return with_portfolio_interval(figures, sums, pl.concat([part.misses for part in parts]))
 
 
-def measurements(records: Records, event: MeasuredEvent, rules: Rules) -> Iterator[Measurement]:
+def measurements(
+    records: Records, event: MeasuredEvent, rules: Rules, cells: Sequence[TimeRange] = ()
+) -> Iterator[Measurement]:
     """Measure an event that is over, some VENs at a time.
 
     The latest similar days are read first. For VENs for whom these do not do all of them are read; for all,
     where days are matched by temperature.
+
+    Args:
+        records: of the event and its VENs.
+        event: which.
+        rules: by which it is measured.
+        cells: parts of the event, one after the other, whose energies are wanted.
     """
     people = requested(records, event)
-    inputs = _inputs(records, event, rules, rules.computed, _days_first(rules.computed))
+    inputs = _inputs(records, event, rules, rules.computed, _days_first(rules.computed), cells)
     missing: list[str] = []
     for some, usage in records.usages(people, inputs.days.needed()):
         part, late = _measured(records, inputs, some, usage)
@@ -266,7 +280,7 @@ def measurements(records: Records, event: MeasuredEvent, rules: Rules) -> Iterat
         yield part
     if not missing:
         return
-    inputs = _inputs(records, event, rules, rules.computed, None)
+    inputs = _inputs(records, event, rules, rules.computed, None, cells)
     late_people = people.filter(pl.col("ven_id").is_in(missing))
     for some, usage in records.usages(late_people, inputs.days.needed()):
         yield _measured(records, inputs, some, usage)[0]
@@ -355,9 +369,10 @@ def _inputs(
     rules: Rules,
     names: tuple[BaselineName, ...],
     most: int | None,
+    cells: Sequence[TimeRange] = (),
 ) -> Inputs:
     days = days_of(event.occasion, rules.calendar(event.window.start), names, most)
-    return Inputs(event, rules, days, records.sampled_cuts(event.window), names)
+    return Inputs(event, rules, days, records.sampled_cuts(event.window), names, cells)
 
 
 def _measured(
@@ -379,14 +394,18 @@ def _measured(
     people = people.filter(~pl.col("ven_id").is_in(late))
     samples = records.samples(ven_ids, inputs.sampled)
     used = event_usage(usage, samples, event.window, inputs.sampled, slow)
-    hours = counted_hours(ven_ids, elsewhere(people, taken, event.window), event.window)
+    away = elsewhere(people, taken, event.window)
+    hours = counted_hours(ven_ids, away, event.window)
     vens = settle_vens(used, hours, prediction, people, event.window, rules.least_coverage_percent)
     vens = directed(vens, event.direction)
     counts = people.filter(~pl.col("has_opted_out")).get_column("ven_id")
     is_counted = pl.Series(ven_ids, dtype=pl.String).is_in(counts.implode()).to_numpy()
     errors = portfolio_errors(prediction, is_counted)
     misses = portfolio_misses(prediction, covered_shares(vens, ven_ids, inputs.names), event.sign)
-    return Measurement(vens, portfolio_sums(vens), errors, misses), late
+    parts = None
+    if inputs.cells:
+        parts = energies(used, prediction.event_kw(rules.primary), away, ven_ids, inputs.cells)
+    return Measurement(vens, portfolio_sums(vens), errors, misses, ven_ids, parts), late
 
 
 def _has_all(inputs: Inputs) -> bool:

@@ -23,7 +23,8 @@ from jobs.events.measuring import (
     measurements,
     portfolio,
 )
-from jobs.events.settlement_reports import write_reports
+from jobs.events.notifying import NO_BROKER, Notifier
+from jobs.events.settlement_reports import SettlementReports
 from jobs.queries import retention as retention_queries
 from jobs.queries import settlement as settlement_queries
 from jobs.summaries.rows import append, fetch
@@ -74,7 +75,11 @@ class Settled(Struct, frozen=True):
 
 
 def settle_ended(
-    connection: Connection, now: datetime, rules: Rules, archive: ArchiveFolder | None = None
+    connection: Connection,
+    now: datetime,
+    rules: Rules,
+    archive: ArchiveFolder | None = None,
+    notifier: Notifier = NO_BROKER,
 ) -> int:
     """Settle the next event that has been over for long enough; returns how many: one or none.
 
@@ -89,13 +94,17 @@ def settle_ended(
     event = MeasuredEvent.of(row)
     if connection.execute(settlement_queries.is_behind(event.window.end + rules.grace)).scalar_one():
         return 0
-    _revise(connection, event, now, rules, DatabaseRecords(connection, archive))
+    _revise(connection, event, now, rules, DatabaseRecords(connection, archive), notifier)
     _note_answers(connection, event.event_id, now)
     return 1
 
 
 def revise_settled(
-    connection: Connection, now: datetime, rules: Rules, archive: ArchiveFolder | None = None
+    connection: Connection,
+    now: datetime,
+    rules: Rules,
+    archive: ArchiveFolder | None = None,
+    notifier: Notifier = NO_BROKER,
 ) -> int:
     """Check the settled event whose last check is the oldest; returns the number of revisions made."""
     if not _is_mine(connection):
@@ -106,14 +115,19 @@ def revise_settled(
     event = MeasuredEvent.of(row)
     is_new = (
         _is_touched(connection, event, row.looked_at, now, rules, archive)
-        and _revise(connection, event, now, rules, DatabaseRecords(connection, archive)).is_new
+        and _revise(connection, event, now, rules, DatabaseRecords(connection, archive), notifier).is_new
     )
     connection.execute(settlement_queries.looked(event.event_id, now))
     return int(is_new)
 
 
 def settle(
-    connection: Connection, now: datetime, rules: Rules, event_id: str, records: Records | None = None
+    connection: Connection,
+    now: datetime,
+    rules: Rules,
+    event_id: str,
+    records: Records | None = None,
+    notifier: Notifier = NO_BROKER,
 ) -> Settled | None:
     """Settle an event now, or look whether its figures still hold; None if there is nothing to measure.
 
@@ -123,10 +137,15 @@ def settle(
         rules: by which it is measured.
         event_id: of the event.
         records: of which it is made; null: those of the database.
+        notifier: of the reports that are made.
     """
     connection.execute(locks.exclusive(locks.SETTLEMENT))
     row = connection.execute(settlement_queries.ended_event(event_id)).first()
-    return None if row is None else _revise(connection, MeasuredEvent.of(row), now, rules, records)
+    if row is None:
+        return None
+    return _revise(
+        connection, MeasuredEvent.of(row), now, rules, records or DatabaseRecords(connection), notifier
+    )
 
 
 def _is_mine(connection: Connection) -> bool:
@@ -138,31 +157,37 @@ def _revise(
     event: MeasuredEvent,
     now: datetime,
     rules: Rules,
-    records: Records | None = None,
+    records: Records,
+    notifier: Notifier,
 ) -> Settled:
     """Measure an event, and write down what differs from the newest revision, if anything does.
 
-    Rows of VENs are written as they are measured, so that not all of them are held; where nothing differs,
-    they are taken back.
+    Rows and reports of VENs are written as these are measured, so that not all of them are held; where
+    nothing differs, they are taken back.
     """
     event_id = event.event_id
     last = connection.execute(settlement_queries.latest_revision(event_id)).scalar_one()
     revision = (last or 0) + 1
     attempt = connection.begin_nested()
+    reports = SettlementReports.requested(connection, event, revision, now, rules, notifier)
     differs, sums = last is None, []
-    for part in measurements(records or DatabaseRecords(connection), event, rules):
+    cells = () if reports is None else reports.cells
+    for part in measurements(records, event, rules, cells):
         differs = differs or _vens_differ(connection, event_id, revision - 1, part.vens)
         _write(connection, ven_settlements, event_id, revision, part.vens, now)
-        sums.append(msgspec.structs.replace(part, vens=part.vens.clear()))
+        if reports is not None:
+            reports.add(part)
+        sums.append(msgspec.structs.replace(part, vens=part.vens.clear(), energies=None))
     figures = portfolio(event, rules, sums)
     delivered_kw = figures.filter(baseline=rules.primary).item(0, "delivered_kw")
     if not (differs or _portfolio_differs(connection, event_id, revision - 1, figures)):
         attempt.rollback()
         return Settled(event, revision - 1, delivered_kw, is_new=False)
     _write(connection, event_settlements, event_id, revision, figures, now)
+    if reports is not None:
+        reports.finish(figures)
     attempt.commit()
     connection.execute(settlement_queries.set_actual(event_id, delivered_kw))
-    write_reports(connection, event, revision, now, rules)
     connection.execute(channels.notify(channels.EVENTS, event_id))
     structlog.get_logger().info(
         "event_settled", event_id=event_id, revision=revision, delivered_kw=delivered_kw

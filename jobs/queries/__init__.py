@@ -1,1 +1,1 @@
-"""All of the jobs' SQL, as SQLAlchemy statements over `schemas.tables`; one module a topic."""
+"""All SQL of the jobs, as SQLAlchemy statements over `schemas.tables`; one module for each topic."""

@@ -1,4 +1,4 @@
-"""What alarms measure, and the alarms themselves."""
+"""The SQL of alarms and of their measures."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ from schemas.tables.registry import vens
 from schemas.tables.snapshots import ven_snapshots
 
 MOST_COUNTED = 100_000
-"""Refused messages that one evaluation counts: a flood must not make counting slow."""
+"""Most rejected messages that one evaluation counts: a flood must not make counting slow."""
 
 OWN_TOPIC = "^(?:oadr/meter|ven/loads|ven/status|ven/ack)/(.+)$"
 """A topic that ends in the id of its VEN."""
@@ -53,7 +53,7 @@ def successes() -> Select[str, datetime]:
 
 
 def fallen_offline(since: datetime) -> Select[int, int]:
-    """How many VENs have gone offline since then and still are, and how many are online."""
+    """Count VENs that have gone offline since a time and still are, and VENs that are online."""
     is_offline = and_(ven_snapshots.c.status == "offline", ven_snapshots.c.status_ts >= since)
     is_online = ven_snapshots.c.status == "online"
     fallen, online = (func.count().filter(is_it) for is_it in (is_offline, is_online))
@@ -75,7 +75,7 @@ def refused_by_reason(since: datetime) -> Select[str, int]:
 
 
 class RunningEvent(NamedTuple):
-    """An event that runs; `efficiency_percent` of its present request."""
+    """A running event; `efficiency_percent` of its current request."""
 
     event_id: str
     asked_since: datetime
@@ -83,7 +83,7 @@ class RunningEvent(NamedTuple):
 
 
 def running_events(now: datetime) -> Query[RunningEvent]:
-    """Events that run, since when they ask for what they ask for now, and how they go."""
+    """Select running events, the start of their current request, and their efficiency."""
     asked_since = (
         select(func.max(event_requests.c.at))
         .where(event_requests.c.event_id == events.c.event_id, event_requests.c.at <= now)
@@ -103,9 +103,9 @@ def running_events(now: datetime) -> Query[RunningEvent]:
 
 
 def vens_with_skewed_reports(since: datetime) -> Relation:
-    """All that is kept of VENs that have sent a report of another time than that of receipt.
+    """Select the skewed reports of VENs that have sent a report dated otherwise than its receipt.
 
-    Without VENs that speak OpenADR: they report an interval after its end, as of its start.
+    Without OpenADR VENs: they report an interval after its end, dated by its start.
     """
     report = skewed_reports.c
     recent = select(report.ven_id).where(report.received_at > since)
@@ -114,7 +114,7 @@ def vens_with_skewed_reports(since: datetime) -> Relation:
 
 
 def vens_ahead(since: datetime) -> Select[str]:
-    """VENs whose messages were refused since they are ahead of time, as far as the topic names the VEN."""
+    """Select VENs whose messages were rejected as `timestamp_ahead`, if the topic names the VEN."""
     ahead = rejected_messages.c.reason == "timestamp_ahead"
     ven_id = func.substring(rejected_messages.c.topic, OWN_TOPIC).label("ven_id")
     recent = (
@@ -129,7 +129,7 @@ def vens_heard(since: datetime) -> Select[int]:
 
 
 def newest_from_broker() -> Select[datetime]:
-    """When ingest last stored or refused anything; null: never."""
+    """Select when ingest last stored or rejected anything; null: never."""
     stored = (
         select(ingest_batches.c.received_at)
         .where(ingest_batches.c.worker.not_in(NOT_INGEST))
@@ -175,7 +175,7 @@ def put_condition(kind: str, values: Mapping[str, object]) -> Insert:
 
 
 class ConditionRow(NamedTuple):
-    """How the condition of a kind stands, and how many alarms of it are open."""
+    """The condition of a kind, and the number of its open alarms."""
 
     kind: AlarmKind
     threshold: float
@@ -203,6 +203,6 @@ def cleared_before(at: datetime) -> Select[str]:
 
 
 def bound_statements(longest: timedelta) -> Select[str]:
-    """To the end of the transaction, no statement may take longer."""
+    """Set the statement timeout to the end of the transaction."""
     milliseconds = f"{longest / timedelta(milliseconds=1):.0f}ms"
     return select(func.set_config("statement_timeout", milliseconds, literal_column("true")))

@@ -1,4 +1,4 @@
-"""Which days are archived, which lack rows, and the rows of a day."""
+"""The SQL of the archive: archived days, days with missing rows, and the rows of a day."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -38,7 +38,7 @@ from schemas.tables.ledger import ingest_batches, rejected_messages
 from schemas.times.time_ranges import TimeRange
 
 EMPTY_SNAPSHOT = "1:1:"
-"""No transaction is visible in it."""
+"""A snapshot in which no transaction is visible."""
 
 
 class ArchiveRow(NamedTuple):
@@ -51,12 +51,12 @@ class ArchiveRow(NamedTuple):
 
 
 def archive() -> Query[ArchiveRow]:
-    """The archive of this database; no row before it is begun."""
+    """Select the archive of this database; no row before it is created."""
     return Query(ArchiveRow, select(*fields_of(ArchiveRow, archives)))
 
 
 def begin_archive(until: datetime) -> Insert:
-    """All transactions before the oldest that runs now are over: later readers see their rows."""
+    """Create the archive. Transactions before the oldest running one are over: readers see their rows."""
     dropped_until = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S).scalar_subquery()
     return insert(archives).values(
         archive_id=cast(func.gen_random_uuid(), Text),
@@ -71,12 +71,12 @@ def begin_again(until: datetime) -> Update:
 
 
 def forget_snapshots() -> Update:
-    """Whichever batch comes for an archived day, its rows may be missing."""
+    """Reset the snapshots of archived days, so that rows of any batch may be missing."""
     return update(archived_days).values(snapshot=EMPTY_SNAPSHOT)
 
 
 def is_of_this_server() -> Select[bool]:
-    """Whether the numbers of transactions can be compared; not after a restore into a new cluster."""
+    """Select whether transaction ids can be compared; not after a restore into a new cluster."""
     return select(archives.c.caught_up_xact_id <= NEXT_XACT_ID)
 
 
@@ -85,7 +85,7 @@ def advance(until: datetime) -> Update:
 
 
 def go_back(until: datetime) -> Update:
-    """Count only days before a time as archived."""
+    """Move the end of the archived days back to a time."""
     return update(archives).values(until=func.least(archives.c.until, until))
 
 
@@ -94,7 +94,7 @@ def catch_up(xact_id: int) -> Update:
 
 
 def first_day_behind() -> Select[date | None]:
-    """The first archived day of which a batch may have rows that the archive lacks; null without any."""
+    """Select the first archived day for which a batch may have missing rows; null without any."""
     batch, written = ingest_batches.c, archived_days.c
     day = func.unnest(DAYS_OF_BATCH).table_valued("day").render_derived().lateral()
     return (
@@ -110,24 +110,24 @@ def first_day_behind() -> Select[date | None]:
 
 
 def _is_visible(xact_id: ColumnElement[int | None], snapshot: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a transaction was over when a snapshot was taken."""
+    """The condition that a transaction was over when a snapshot was taken."""
     as_xid8 = func.xid8(cast(xact_id, Text))
     return func.pg_visible_in_snapshot(as_xid8, func.pg_snapshot(snapshot), type_=Boolean)
 
 
 def late_batches(within: TimeRange, snapshot: str) -> Select[int]:
-    """Batches with rows in a range of days that were not visible in a snapshot."""
+    """Select batches with rows in a range of days that were not visible in a snapshot."""
     batches = partition_queries.late_batches(within, oldest_of(snapshot))
     return batches.where(~_is_visible(ingest_batches.c.xact_id, literal(snapshot, Text)))
 
 
 def current_snapshot() -> Select[str]:
-    """Which transactions are over: later statements of this transaction see their rows, too."""
+    """Select the current snapshot: later statements of this transaction see at least its rows."""
     return select(cast(func.pg_current_snapshot(), Text))
 
 
 def oldest_of(snapshot: str) -> int:
-    """The oldest transaction that was not over in a snapshot."""
+    """Select the oldest transaction that was not over in a snapshot."""
     return int(snapshot.partition(":")[0])
 
 
@@ -151,13 +151,13 @@ def archived_day(day: date) -> Query[ArchivedDayRow]:
 
 
 def archived() -> Query[ArchivedDayRow]:
-    """All archived days, oldest first."""
+    """Select all archived days, oldest first."""
     days = select(*fields_of(ArchivedDayRow, archived_days))
     return Query(ArchivedDayRow, days.order_by(archived_days.c.day))
 
 
 def with_obsolete_files(before: datetime) -> Query[ArchivedDayRow]:
-    """Days with obsolete files; dropped ones only if their newest version is from before a time."""
+    """Select days with obsolete files; dropped ones only if their newest version is from before a time."""
     days, day = select(*fields_of(ArchivedDayRow, archived_days)), archived_days.c
     dropped_until = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S).scalar_subquery()
     is_held = func.coalesce(day.day >= cast(func.timezone("UTC", dropped_until), Date), true())
@@ -174,7 +174,7 @@ def forget_obsolete(day: date) -> Update:
 def record(
     manifest: Manifest, content: object, snapshot: str, obsolete: Sequence[str], archived_at: datetime
 ) -> Insert:
-    """Record a version of a day; `content` is its manifest as plain values."""
+    """Upsert a version of a day; `content` is its manifest as plain values."""
     statement = insert(archived_days).values(
         day=manifest.day,
         version=manifest.version,
@@ -191,13 +191,13 @@ def record(
 
 
 def first_ts(partition: str, within: TimeRange) -> TextClause:
-    """The first instant in a range that a partition has; null without any."""
+    """Select the first instant in a range that a partition has; null without any."""
     start, end = within.start.isoformat(), within.end.isoformat()
     return text(f"SELECT min(ts) FROM {partition} WHERE ts >= '{start}' AND ts < '{end}'")
 
 
 def rows(table: Table, model: type[Frame], scope: Scope) -> Relation:
-    """The rows of a raw table in a scope, whether consumed or not."""
+    """Select the rows of a raw table in a scope, whether consumed or not."""
     columns = (table.c[name] for name in model.types())
     return select(*columns).where(*within_range(table.c.ts, scope.within), *of_vens(table, scope))
 

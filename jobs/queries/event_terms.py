@@ -14,7 +14,7 @@ _TAKES_PART = and_(_PART.status.in_(LIVE_PARTICIPATIONS), _PART.status != "plann
 
 
 def with_optional_terms(event_ids: Sequence[str]) -> Select[Any]:
-    """Those of some events that have terms beyond a start, an end and a power to reduce."""
+    """Select the given events that have terms beyond a start, an end and a power to reduce."""
     term = events.c
     has_intervals = func.json_typeof(term.intervals) == "array"
     says_more = or_(
@@ -33,7 +33,7 @@ def with_optional_terms(event_ids: Sequence[str]) -> Select[Any]:
 
 
 def requests(event_id: str) -> Select[datetime, float]:
-    """The power that an event requests, by start time."""
+    """Select the powers that an event requests, by start time."""
     request = event_requests.c
     return (
         select(request.at, request.requested_reduction_kw)
@@ -43,12 +43,12 @@ def requests(event_id: str) -> Select[datetime, float]:
 
 
 def available(event_id: str) -> Select[str, float]:
-    """What those who take part in an event could give."""
+    """Select the available power of an event's participants."""
     return select(_PART.ven_id, _PART.available_kw).where(_PART.event_id == event_id, _TAKES_PART)
 
 
 def announced_intervals(event_id: str) -> Select[Any]:
-    """The intervals in the last command to each participant."""
+    """Select the intervals in the last command to each participant."""
     of_part = and_(commands.c.ven_id == _PART.ven_id, commands.c.command_id == _PART.command_id)
     return (
         select(_PART.ven_id, commands.c.data["intervals"].label("intervals"))
@@ -59,7 +59,7 @@ def announced_intervals(event_id: str) -> Select[Any]:
 
 
 def merge_shares(target: Table, staged: str) -> Update:
-    """Change the shares of VENs that know them already."""
+    """Update the shares of VENs whose last command contains them already."""
     twin = target.to_metadata(MetaData(), name=staged)
     return (
         update(target)

@@ -1,4 +1,4 @@
-"""Queries of the execution of commands in telemetry."""
+"""The SQL that detects the execution of commands in telemetry."""
 
 from datetime import datetime, timedelta
 
@@ -30,7 +30,7 @@ from schemas.tables.snapshots import (
 from schemas.times.instants import EPOCH
 
 LATE = timedelta(hours=1)
-"""Telemetry that comes later than so long after a command was to end shows nothing of it any more."""
+"""How long after the end of a command telemetry is still searched for its execution."""
 
 
 LONGEST_COMMAND = timedelta(days=1)
@@ -50,7 +50,7 @@ ONLY_LOOPS = (text("SET LOCAL enable_hashjoin = off"), text("SET LOCAL enable_me
 
 
 def watched_since(now: datetime) -> Select[datetime | None]:
-    """When the oldest command was sent that is watched; null without any."""
+    """Select when the oldest watched command was sent; null without any."""
     return select(func.min(SENT_AT)).where(*_is_watched(now))
 
 
@@ -102,16 +102,16 @@ def _first_shedding(watched: CTE, table: Table, since: datetime, *conditions: Co
 
 
 def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
-    """Mark `setLoad` commands as executed whose load has since reported all that was set."""
-    said, data = load_snapshots.c, commands.c.data
+    """Mark `setLoad` commands as executed whose load has since reported all set values."""
+    latest, data = load_snapshots.c, commands.c.data
     fields = (
-        (data["enabled"], said.enabled == data["enabled"].as_boolean(), said.enabled_stamp),
+        (data["enabled"], latest.enabled == data["enabled"].as_boolean(), latest.enabled_stamp),
         (
             data["capacityKw"],
-            func.abs(said.capacity_kw - data["capacityKw"].as_float()) < SAME_KW,
-            said.capacity_kw_stamp,
+            func.abs(latest.capacity_kw - data["capacityKw"].as_float()) < SAME_KW,
+            latest.capacity_kw_stamp,
         ),
-        (data["priority"], said.priority == data["priority"].as_integer(), said.priority_stamp),
+        (data["priority"], latest.priority == data["priority"].as_integer(), latest.priority_stamp),
     )
     since_us = cast(func.extract("epoch", SENT_AT) * 1_000_000, BigInteger)
     is_set = (or_(asked.is_(None), and_(holds, stamp / 2 > since_us)) for asked, holds, stamp in fields)
@@ -119,7 +119,7 @@ def loads_as_set(now: datetime) -> ReturningUpdate[str | None]:
     at = literal(EPOCH) + last_us * literal(timedelta(microseconds=1))
     query = (
         select(at)
-        .where(said.ven_id == commands.c.ven_id, said.load_id == commands.c.load_id, *is_set)
+        .where(latest.ven_id == commands.c.ven_id, latest.load_id == commands.c.load_id, *is_set)
         .where(at <= SENT_AT + literal(SET_WITHIN))
         .correlate(commands)
     )

@@ -1,4 +1,4 @@
-"""Half hours by type of load: which are stale, what they are made of, and the loads of now."""
+"""The SQL of forecasts: stale half hours by load type, their inputs, and the current loads."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -47,9 +47,9 @@ NO_POWER: ColumnElement[float] = cast(null(), Double)
 
 
 def take_stale(since: datetime, until: datetime, most: int) -> ReturningDelete[datetime]:
-    """Stale half hours that begin in a range, the newest first; they are stale no more.
+    """Claim stale half hours that begin in a range, newest first: delete their marks and return them.
 
-    Sessions that mark one meanwhile wait for this one, and it waits for those that have not committed.
+    Concurrent sessions that mark one wait for this transaction, which waits for uncommitted marks.
     """
     bucket = stale_half_hours.c.bucket
     newest = select(bucket).where(bucket >= since, bucket < until).order_by(bucket.desc()).limit(most)
@@ -58,7 +58,7 @@ def take_stale(since: datetime, until: datetime, most: int) -> ReturningDelete[d
 
 
 def mark_stale(within: TimeRange) -> Insert:
-    """Mark the half hours of a range in which any VEN reported, or which have sums."""
+    """Mark as stale the half hours of a range in which any VEN reported, or which have sums."""
     slot, summed = network_energy.c.bucket, load_type_half_hours.c.half_hour
     reported = select(_half_hour(slot)).where(_within(slot, [within]))
     buckets = union(reported, select(summed).where(_within(summed, [within]))).subquery("changed")
@@ -71,7 +71,7 @@ def mark_stale(within: TimeRange) -> Insert:
 
 
 def forget(table: Table, before: datetime) -> Delete:
-    """Delete half hours that no forecast looks back to any more."""
+    """Delete half hours before any forecast's history."""
     [at] = (column for column in table.primary_key if column.name in {"half_hour", "bucket"})
     return delete(table).where(at < before)
 
@@ -89,20 +89,20 @@ def clear_forecast() -> Delete:
 
 
 def origin() -> Select[datetime | None]:
-    """The first half hour of the forecast that is stored; null without one."""
+    """Select the first half hour of the stored forecast; null without one."""
     return select(func.max(load_type_forecasts.c.origin))
 
 
 def history(before: datetime) -> Relation:
-    """Rows of `load_type_half_hours` of half hours that are over at a time."""
+    """Select rows of `load_type_half_hours` for half hours that are over at a time."""
     return select(load_type_half_hours).where(load_type_half_hours.c.half_hour + HALF_HOUR <= before)
 
 
 def present_loads(heard_since: datetime, gone_after: timedelta | None) -> Relation:
-    """How many loads of each type report usage, and how many are enabled and report what they could shed.
+    """Count loads by type: those that report usage, and enabled ones that report their shed capability.
 
     Args:
-        heard_since: loads of which nothing newer has come are left out.
+        heard_since: loads without newer messages are left out.
         gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
     """
     latest = load_snapshots.c
@@ -127,7 +127,7 @@ def present_loads(heard_since: datetime, gone_after: timedelta | None) -> Relati
 
 
 def half_hours_of(ranges: Sequence[TimeRange]) -> Relation:
-    """Rows of `load_type_half_hours` for all half hours of some ranges, by the types that loads have now.
+    """Select rows of `load_type_half_hours` for all half hours of ranges, by the current types of loads.
 
     Without half hours in which a load's VEN took part in an event.
     """
@@ -163,7 +163,7 @@ def half_hours_of(ranges: Sequence[TimeRange]) -> Relation:
 
 
 def _by_load(ranges: Sequence[TimeRange]) -> Subquery:
-    """By load and half hour: `used_kw`, the mean of its five-minute means; `shed_kw`, the mean capability."""
+    """Select by load and half hour `used_kw`, the mean of five-minute means, and `shed_kw`, a mean, too."""
     values = union_all(
         _usage(ranges), *(_capability(table, ranges) for table in (ven_load_samples, ven_load_descriptions))
     ).subquery("value")

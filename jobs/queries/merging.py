@@ -23,12 +23,12 @@ STATE = ("used_power_kw_sum", "shed_power_kw_sum", "samples", "used_samples", "s
 
 
 def merge_latest_vens(target: Table, staged: str) -> Insert:
-    """Insert or update the latest of VENs: in each group of columns the newer one wins."""
+    """Upsert the latest values of VENs: in each group of columns the newer one wins."""
     return _merge_latest(target, staged, VENS)
 
 
 def merge_latest_loads(target: Table, staged: str) -> Insert:
-    """Insert or update the latest of loads, field by field."""
+    """Upsert the latest values of loads, field by field."""
     return _merge_latest(target, staged, LOADS)
 
 
@@ -60,14 +60,14 @@ def merge_sums(target: Table, staged: str) -> Insert:
 
 
 def replace(target: Table, staged: str) -> Insert:
-    """Insert rows, or put them in the place of those with the same key."""
+    """Upsert rows: existing ones with the same key are replaced."""
     statement, new = _upsert(target, staged)
     values = {column.name: new[column.name] for column in target.c if not column.primary_key}
     return statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=values)
 
 
 def remove(target: Table, staged: str) -> Delete:
-    """Delete the rows that have the keys of staged ones."""
+    """Delete the rows with the keys of staged ones."""
     twin = target.to_metadata(MetaData(), name=staged)
     return delete(target).where(*(column == twin.c[column.name] for column in target.primary_key))
 
@@ -78,7 +78,7 @@ def insert_missing(target: Table, staged: str) -> Insert:
 
 
 def _upsert(target: Table, staged: str) -> tuple[Insert, ReadOnlyColumnCollection[str, Any]]:
-    """Insert from the staged twin, in the order of the key, so that two workers cannot deadlock."""
+    """Insert from the staging table in key order, so that two workers cannot deadlock."""
     twin = target.to_metadata(MetaData(), name=staged)
     rows = select(twin).order_by(*(twin.c[key.name] for key in target.primary_key))
     statement = insert(target).from_select([column.name for column in twin.c], rows)
@@ -86,6 +86,6 @@ def _upsert(target: Table, staged: str) -> tuple[Insert, ReadOnlyColumnCollectio
 
 
 def mark_stale(target: Table, staged: str) -> Insert:
-    """Mark slots; one that is marked already is locked, so that it cannot be taken before we commit."""
+    """Mark slots as stale; an existing mark is locked, so that it cannot be claimed before we commit."""
     statement, new = _upsert(target, staged)
     return statement.on_conflict_do_update(index_elements=["bucket"], set_={"bucket": new["bucket"]})

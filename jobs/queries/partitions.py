@@ -1,4 +1,4 @@
-"""Partitions of the raw tables, and moving rows from some to another.
+"""The SQL of the raw tables' partitions, and of moving rows between them.
 
 Partitions are found by the raw table that they belong to, never by their names. `partition`, `target` and
 `parent` are names as SQL has them: with their schema, quoted where necessary.
@@ -52,7 +52,7 @@ RAW_FOR_ONESELF = text(
 )
 
 ENSURE_DEFAULT = text("SELECT ensure_raw_partitions('{}')")
-"""The lock for making partitions, held to the end of the transaction."""
+"""The advisory lock for creating partitions, held to the end of the transaction."""
 
 PARTITIONS = text(
     "SELECT format('%I.%I', home, name) AS partition, is_default, greatest(since, '0001-01-01Z') AS since,"
@@ -72,14 +72,14 @@ FREE_NAME = text(
     " WHERE parent.oid = CAST(:parent AS regclass) AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS other"
     " WHERE other.relnamespace = home.oid AND other.relname = name) ORDER BY number LIMIT 1"
 )
-"""A name that no table has yet in the schema of a raw table, after that one's name.
+"""A free table name in the schema of a raw table, derived from that one's name.
 
-A partition that somebody detached keeps its name, and so does a table that never was ours.
+A detached partition keeps its name, and so does an unrelated table.
 """
 
 
 class MoveRow(NamedTuple):
-    """A move under way: see `PartitionMoveFrame`."""
+    """A move in progress: see `PartitionMoveFrame`."""
 
     parent: str
     target: str
@@ -90,13 +90,13 @@ class MoveRow(NamedTuple):
 
 
 def move(parent: str) -> Query[MoveRow]:
-    """The move under way to a new partition of a raw table, if there is one."""
+    """Select the move in progress to a new partition of a raw table, if any."""
     moves = select(*fields_of(MoveRow, partition_moves))
     return Query(MoveRow, moves.where(partition_moves.c.parent == parent))
 
 
 def begin_move(parent: str, target: str, within: TimeRange) -> Insert:
-    """All transactions before the oldest that runs now are over: their rows are seen from now on."""
+    """Record a move. All transactions before the oldest running one are over: their rows are visible."""
     return insert(partition_moves).values(
         parent=parent,
         target=target,
@@ -108,7 +108,7 @@ def begin_move(parent: str, target: str, within: TimeRange) -> Insert:
 
 
 def oldest_transaction() -> Select[int]:
-    """The oldest transaction that may still commit; all before it are over, and seen from now on."""
+    """Select the oldest transaction that may still commit; all before it are over, and visible."""
     return select(OLDEST_XACT_ID)
 
 
@@ -121,9 +121,9 @@ def end_move(parent: str) -> Delete:
 
 
 def late_batches(within: TimeRange, since_xact_id: int) -> Select[int]:
-    """Batches with rows in a range that were written by a transaction, or by a later one.
+    """Select batches with rows in a range, written by a given transaction or a later one.
 
-    Numbers that are still to come stand in the ledger after a dump was restored: these batches are not late.
+    After a dump was restored the ledger has transaction ids of the future: those batches are not late.
     """
     batch = ingest_batches.c
     day = func.unnest(batch.days).column_valued("day")
@@ -141,7 +141,7 @@ def make_table(target: str, parent: str) -> TextClause:
 
 
 def bound(target: str, within: TimeRange) -> TextClause:
-    """A valid constraint spares the server from reading the rows when the table is attached."""
+    """Add a check constraint, which lets the server attach the table without scanning it."""
     start, end = _ends(within)
     return text(f"ALTER TABLE {target} ADD CONSTRAINT moved CHECK (ts >= {start} AND ts < {end})")
 
@@ -153,7 +153,7 @@ def copy(table: Table, target: str, within: TimeRange) -> str:
 
 
 def copy_late(table: Table, target: str, within: TimeRange, batch_ids: Sequence[int]) -> str:
-    """Copy what some batches have in a range, as far as it is not there."""
+    """Copy the rows of batches in a range that are not there yet."""
     spans = (table.c.batch_id.between(first, last) for first, last in spans_of(batch_ids))
     rows = _rows(table, within).where(or_(*spans), (table.c.batch_id + 0).in_(batch_ids))
     columns = ", ".join(table.c.keys())
@@ -166,7 +166,7 @@ def attach(parent: str, target: str, within: TimeRange) -> TextClause:
 
 
 def unbound(target: str) -> TextClause:
-    """The partition's bounds say the same."""
+    """Drop the check constraint, which the partition's bounds make redundant."""
     return text(f"ALTER TABLE {target} DROP CONSTRAINT moved")
 
 
@@ -183,7 +183,7 @@ def empty(partition: str) -> TextClause:
 
 
 def extent(partition: str) -> TextClause:
-    """The first and the last instant of a partition's rows; null without any."""
+    """Select the first and the last instant of a partition's rows; null without any."""
     return text(f"SELECT min(ts), max(ts) FROM {partition}")
 
 

@@ -1,4 +1,4 @@
-"""Batches that lanes have still to consume, and their rows."""
+"""The SQL of batches that lanes have not consumed yet, and of their rows."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -53,7 +53,7 @@ and it gives up its locks after both.
 
 
 def pending(lane: str, most: int) -> Relation:
-    """Batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
+    """Select batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
     return (
         select(
             pending_batches.c.batch_id,
@@ -70,12 +70,12 @@ def pending(lane: str, most: int) -> Relation:
 
 
 def newest_pending(lane: str) -> Select[int | None]:
-    """The newest batch that a lane has pending; null if it has none."""
+    """Select the newest batch that a lane has pending; null if it has none."""
     return select(func.max(pending_batches.c.batch_id)).where(pending_batches.c.lane == lane)
 
 
 def unclaimed(lane: str, up_to: int) -> Select[int]:
-    """A row if a lane has a pending batch, up to an id, that no worker has claimed."""
+    """Select a row if a lane has a pending batch, up to an id, that no worker has claimed."""
     return (
         select(pending_batches.c.batch_id)
         .where(pending_batches.c.lane == lane, pending_batches.c.batch_id <= up_to)
@@ -85,13 +85,13 @@ def unclaimed(lane: str, up_to: int) -> Select[int]:
 
 
 def oldest_pending() -> Select[int]:
-    """The oldest batch that any lane has pending; waits for a worker that holds it."""
+    """Select the oldest batch that any lane has pending; waits for a worker that has locked it."""
     oldest = select(pending_batches.c.batch_id).order_by(pending_batches.c.batch_id).limit(1)
     return oldest.with_for_update()
 
 
 class BacklogRow(NamedTuple):
-    """What a lane has pending: batches, their rows, and when the oldest was received."""
+    """A lane's backlog: batches, their rows, and when the oldest was received."""
 
     lane: str
     batches: int
@@ -100,7 +100,7 @@ class BacklogRow(NamedTuple):
 
 
 def backlog() -> Query[BacklogRow]:
-    """How much each lane has pending, and since when."""
+    """Select the backlog of each lane."""
     lanes = (
         select(
             pending_batches.c.lane,
@@ -126,9 +126,9 @@ def rows_of_batches(
     batch_ids: Sequence[int],
     within: Sequence[TimeRange] | None,
 ) -> Relation:
-    """The rows that some batches brought; ranges of time spare the other partitions, none excludes none."""
+    """Select the rows of batches; ranges of time prune other partitions, without any all are read."""
     columns = [table.c[name] for name in model.types()]
-    # The index finds the spans; a list would have it search once for each batch, so that is a mere filter.
+    # The index serves the spans; for a list it would search once for each batch, so that is only a filter.
     spans = (table.c.batch_id.between(first, last) for first, last in spans_of(batch_ids))
     query = select(*columns).where(or_(*spans), (table.c.batch_id + 0).in_(batch_ids))
     if within is None:
@@ -139,7 +139,7 @@ def rows_of_batches(
 
 
 def spans_of(batch_ids: Sequence[int], most: int = MOST_SPANS) -> list[tuple[int, int]]:
-    """Few spans, first and last, that hold all the ids and leave out the widest gaps between them."""
+    """Return at most `most` spans, first and last, that contain all ids and leave out their widest gaps."""
     ids = sorted(batch_ids)
     gaps = [place for place in range(1, len(ids)) if ids[place] - ids[place - 1] > 1]
     widest = sorted(gaps, key=lambda place: ids[place - 1] - ids[place])[: most - 1]

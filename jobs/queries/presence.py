@@ -1,4 +1,4 @@
-"""The SQL of presence: VENs whose status is in question, and the reports that answer it."""
+"""The SQL of presence: VENs whose status may change, and the reports that decide it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,12 +35,12 @@ SETTLED = ("online", "maintenance")
 
 
 def watched_vens(heard_before: datetime, now: datetime) -> Relation:
-    """VENs that may have fallen silent, or that may have been heard after a status other than `online`.
+    """Select VENs that may have fallen silent, or may have been heard after a status other than `online`.
 
-    A VEN that was never heard is watched if it has a status, be it one that people gave it.
+    A VEN that was never heard is watched if it has a status, even one set by people.
     """
     watched = _candidates(heard_before, now)
-    said = and_(ven_statuses.c.ven_id == watched.c.ven_id, ven_statuses.c.ts == watched.c.status_ts)
+    last_status = and_(ven_statuses.c.ven_id == watched.c.ven_id, ven_statuses.c.ts == watched.c.status_ts)
     registered_at = case((watched.c.status.is_not(None), watched.c.created_at))
     received_at = func.coalesce(ven_statuses.c.received_at, watched.c.status_ts, registered_at)
     return select(
@@ -49,11 +49,11 @@ def watched_vens(heard_before: datetime, now: datetime) -> Relation:
         watched.c.status_ts,
         received_at.label("status_received_at"),
         watched.c.heard_at,
-    ).select_from(watched.outerjoin(ven_statuses, said))
+    ).select_from(watched.outerjoin(ven_statuses, last_status))
 
 
 def _candidates(heard_before: datetime, now: datetime) -> CTE:
-    """By the snapshot alone; whether a status was received before its VEN was heard is checked for few.
+    """Select candidates by the snapshot alone, so that only few statuses' times of receipt are read.
 
     Only a VEN whose clock is ahead can have been heard after a status that is dated later.
     """
@@ -88,7 +88,7 @@ def reports_within(ven_ids: Sequence[str], within: TimeRange) -> Relation:
 
 
 def skewed_reports_of(ven_ids: Sequence[str]) -> Relation:
-    """The reports of some VENs that were not received promptly, as far as they are kept."""
+    """Select the stored reports of VENs that were not received promptly."""
     return select(skewed_reports).where(skewed_reports.c.ven_id.in_(ven_ids))
 
 
@@ -104,7 +104,7 @@ def mark_judged(ven_ids: Sequence[str], now: datetime) -> Update:
 
 
 def drop_older_skewed_reports(ven_ids: Sequence[str], most: int) -> Delete:
-    """All but the last ones received, at most so many each, of some VENs."""
+    """Delete all but the last `most` received reports of each VEN."""
     report = skewed_reports.c
     by_receipt = func.row_number().over(
         partition_by=report.ven_id, order_by=(report.received_at.desc(), report.ts.desc())

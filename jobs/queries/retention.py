@@ -1,4 +1,4 @@
-"""Queries of rows that retention deletes, and of horizons."""
+"""The SQL of retention: rows to delete, and horizons."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
@@ -33,30 +33,30 @@ from schemas.times.time_ranges import TimeRange
 
 
 def horizon(resolution_s: int) -> Select[datetime]:
-    """What retention has deleted of a resolution is before this; no row if it has deleted nothing."""
+    """Select the time before which retention has deleted a resolution; no row if it has deleted nothing."""
     return select(horizons.c.since).where(horizons.c.resolution_s == resolution_s)
 
 
 def advance_horizon(resolution_s: int, since: datetime) -> Insert:
-    """Move the horizon of a resolution forward to a time; never back."""
+    """Move the horizon of a resolution forward to a time, never back."""
     statement = insert(horizons).values(resolution_s=resolution_s, since=since)
     later = func.greatest(horizons.c.since, statement.excluded.since)
     return statement.on_conflict_do_update(index_elements=["resolution_s"], set_={"since": later})
 
 
 def first_pending_day(before: date) -> Select[date | None]:
-    """The first day before another of which a lane has still to read rows; null without any."""
+    """Select the first day before another with rows that a lane has not read yet; null without any."""
     return select(func.min(_pending_days(before).c.day))
 
 
 def lanes_behind(within: TimeRange) -> Select[str]:
-    """Lanes with a pending batch that has rows in a range of days."""
+    """Select lanes with a pending batch that has rows in a range of days."""
     days = _pending_days(within.end.date())
     return select(days.c.lane).where(days.c.day >= within.start.date()).distinct().order_by(days.c.lane)
 
 
 def _pending_days(before: date) -> Subquery:
-    """Days before another, by the lane that has still to read rows of them."""
+    """Select days before another with rows that a lane has not read yet, by lane."""
     batch = ingest_batches.c
     day = func.unnest(DAYS_OF_BATCH).table_valued("day").render_derived().lateral()
     start = datetime.combine(before, time(), UTC)
@@ -102,7 +102,7 @@ def forget_until(
 
 
 def done_batches(before: datetime) -> Select[str]:
-    """Batches whose rows are all older than a time, and in every summary."""
+    """Select batches that every lane has consumed and whose rows are all older than a time."""
     is_pending = select(pending_batches.c.batch_id)
     batch = ingest_batches.c
     return (
@@ -117,7 +117,7 @@ def old_runs(before: datetime) -> Select[str]:
 
 
 def old_live_changes(before: datetime) -> Select[str]:
-    """All but the newest that were written before a time."""
+    """Select live changes written before a time, but for the newest."""
     newest = select(func.max(live_changes.c.position)).scalar_subquery()
     return (
         select(_CTID)
@@ -127,7 +127,7 @@ def old_live_changes(before: datetime) -> Select[str]:
 
 
 def closed_commands(before: datetime) -> Select[str]:
-    """Commands made before a time whose status is final."""
+    """Select commands created before a time whose status is final."""
     return (
         select(_CTID)
         .select_from(commands)
@@ -136,7 +136,7 @@ def closed_commands(before: datetime) -> Select[str]:
 
 
 def of_old_events(table: Table, before: datetime) -> Select[str]:
-    """Rows of events that were over before a time."""
+    """Select rows of events that were over before a time."""
     over_at = func.coalesce(events.c.ended_at, events.c.end_time)
     old = select(events.c.event_id).where(events.c.status.in_(("completed", "cancelled")), over_at < before)
     return select(_CTID).select_from(table).where(table.c.event_id.in_(old))

@@ -1,4 +1,4 @@
-"""Leases and runs of jobs."""
+"""The SQL of leases and runs of jobs."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -23,8 +23,8 @@ from schemas.tables.ledger import job_leases, job_runs
 
 
 def admission(pause_s: float) -> Select[str | None, str]:
-    """The schema's revision; to the end of the transaction nobody migrates it, and a longer pause between two
-    statements than this ends the session, and with it its locks.
+    """Select the schema's revision, locked against migrations to the end of the transaction; sets the idle
+    timeout of the transaction, after which the session ends and releases its locks.
     """
     name = "idle_in_transaction_session_timeout"
     bound = func.set_config(name, f"{pause_s * 1000:.0f}ms", literal_column("true")).label("pause")
@@ -32,9 +32,9 @@ def admission(pause_s: float) -> Select[str | None, str]:
 
 
 def end_frozen_sessions(programs: Sequence[str], after: timedelta) -> Select[str, bool]:
-    """End sessions of our programs that have waited for their own client for a while, in one statement.
+    """Terminate sessions of our programs that have waited for their client within a statement for a while.
 
-    PostgreSQL's time-outs do not: within COPY, or while an answer is sent, they do not look.
+    PostgreSQL's timeouts do not apply within COPY, or while a result is sent.
     """
     activity = table(
         "pg_stat_activity",
@@ -55,7 +55,7 @@ def end_frozen_sessions(programs: Sequence[str], after: timedelta) -> Select[str
 def take_lease(
     job: str, holder: str, now: datetime, due_at: datetime, expires_at: datetime
 ) -> ReturningInsert[str]:
-    """Take a job's lease, or renew it; no row while somebody else holds it."""
+    """Acquire a job's lease, or renew it; no row while another scheduler holds it."""
     statement = insert(job_leases).values(
         job=job, holder=holder, due_at=due_at, expires_at=expires_at, succeeded_at=now
     )
@@ -67,8 +67,8 @@ def take_lease(
     ).returning(job_leases.c.holder)
 
 
-def give_up_leases(holder: str, now: datetime) -> Update:
-    """Let others take over at once."""
+def release_leases(holder: str, now: datetime) -> Update:
+    """Expire a scheduler's leases, so that others can acquire them at once."""
     return update(job_leases).where(job_leases.c.holder == holder).values(expires_at=now)
 
 

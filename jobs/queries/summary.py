@@ -1,4 +1,4 @@
-"""The summary and the raw rows that it is made of, for verifying and rebuilding."""
+"""The SQL of `verify` and `rebuild`: the summary, and the raw rows that it is computed from."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -47,26 +47,26 @@ from schemas.times.time_ranges import TimeRange
 
 
 class Scope(Struct, frozen=True):
-    """What to look at: a range on borders of slots, and the VENs."""
+    """The scope of a comparison: a range on slot borders, and VENs."""
 
     within: TimeRange
     since: datetime
-    """Raw rows before this may be gone."""
+    """Raw rows before this may have been deleted."""
 
     ven_ids: Sequence[str] | None = None
     """None for all."""
 
     vens: VenRange = ALL_VENS
     source: RawSource | None = None
-    """Of raw rows that PostgreSQL does not hold."""
+    """The source of raw rows that PostgreSQL has dropped."""
 
 
 COUNTED = (ven_telemetry, ven_load_samples)
-"""Raw tables that hold nearly all rows."""
+"""The raw tables with nearly all rows."""
 
 
 def consumed(table: Table, model: type[Frame], lane: str, scope: Scope) -> Relation:
-    """Raw rows of a scope that a lane's summary contains: those of batches that are not pending there."""
+    """Select the raw rows of a scope that a lane has consumed: those of batches not pending for it."""
     pending = select(pending_batches.c.batch_id).where(pending_batches.c.lane == lane)
     query = select(*(table.c[name] for name in model.types()))
     in_scope = (*within_range(table.c.ts, scope.within), *of_vens(table, scope))
@@ -74,7 +74,7 @@ def consumed(table: Table, model: type[Frame], lane: str, scope: Scope) -> Relat
 
 
 def rows_by_slot(scope: Scope) -> Relation:
-    """How many reports and samples each slot has, to cut a range into even parts."""
+    """Count reports and samples by slot, to divide a range into even parts."""
     slots = [
         select(
             func.date_bin(literal(timedelta(seconds=SLOT_S)), table.c.ts, literal(EPOCH)).label("slot")
@@ -89,7 +89,7 @@ def rows_by_slot(scope: Scope) -> Relation:
 
 
 def rows_by_ven(scope: Scope) -> Relation:
-    """How many reports and samples each VEN has, to cut what is too much for one slot."""
+    """Count reports and samples by VEN, to divide a slot with too many rows."""
     counted = (
         select(table.c.ven_id, func.count().label("rows"))
         .where(*within_range(table.c.ts, scope.within), *of_vens(table, scope))
@@ -104,12 +104,12 @@ def _totalled(counted: Subquery, key: str) -> Relation:
     return select(counted.c[key], rows).group_by(counted.c[key]).order_by(counted.c[key])
 
 
-def latest(table: Table, kept: Latest, scope: Scope, ven_ids: Sequence[str]) -> Relation:
-    """Rows of latest values that a scope's messages gave, or may have given.
+def latest(table: Table, rules: Latest, scope: Scope, ven_ids: Sequence[str]) -> Relation:
+    """Select rows of latest values that come, or may come, from a scope's messages.
 
-    Those of some VENs; and those that claim to be of the scope's time, or of none.
+    These are rows of the given VENs, and rows whose time is within the scope, or null.
     """
-    orders = [table.c[order] for order in {"ts", *kept.groups}]
+    orders = [table.c[order] for order in {"ts", *rules.groups}]
     in_time = (_is_of(order, scope.within) for order in orders)
     is_undated = and_(*(order.is_(None) for order in orders))
     is_of_scope = or_(table.c.ven_id.in_(ven_ids), *in_time, is_undated)
@@ -124,7 +124,7 @@ def _is_of(order: ColumnElement[object], within: TimeRange) -> ColumnElement[boo
 
 
 def buckets(table: Table, scope: Scope, resolution_s: int | None = None) -> Relation:
-    """Rows of a table of history whose bucket starts in the scope's range."""
+    """Select rows of a history table whose bucket starts in the scope's range."""
     query = select(table).where(*within_range(table.c.bucket, scope.within))
     if "ven_id" in table.c:
         query = query.where(*of_vens(table, scope))
@@ -132,31 +132,31 @@ def buckets(table: Table, scope: Scope, resolution_s: int | None = None) -> Rela
 
 
 def energy(within: TimeRange) -> Relation:
-    """The network's energy, but for the slots that are to be computed again anyway."""
+    """Select the network's energy, without stale slots, which are recomputed anyway."""
     return select(network_energy).where(*is_current(network_energy.c.bucket, within))
 
 
 def is_current(slot: ColumnElement[datetime], within: TimeRange) -> list[ColumnElement[bool]]:
-    """Conditions on slots in a range whose energy is not to be computed again anyway."""
+    """Return the conditions for slots in a range whose energy is not stale."""
     stale = sharing_energy(select(stale_slots.c.bucket.label("slot")).subquery("stale"))
     return [*within_range(slot, within), slot.not_in(stale)]
 
 
 HOLD_RAW = text("LOCK TABLE ONLY ven_telemetry IN ACCESS SHARE MODE")
-"""To the end of the transaction no partition is dropped or replaced: that takes the lock for itself.
+"""To the end of the transaction no partition is dropped or replaced, as that needs an exclusive lock.
 
-COPY takes its snapshot before its locks: without this, having waited for a lock, it would not see rows that
+COPY takes its snapshot before its locks: without this, after waiting for a lock, it would miss rows that
 were moved meanwhile.
 """
 
 
 def known_vens(ven_ids: Sequence[str]) -> Select[str]:
-    """Those of some VENs that the registry has, retired or not."""
+    """Select the given VENs that are in the registry, retired or not."""
     return select(vens.c.ven_id).where(vens.c.ven_id.in_(ven_ids))
 
 
 def stored() -> Select[datetime | None, datetime | None]:
-    """The first and the last device time that any batch or status brought; null without any."""
+    """Select the first and the last device time of any batch or status; null without any."""
     batches = select(func.min(ingest_batches.c.first_ts), func.max(ingest_batches.c.last_ts)).subquery()
     statuses = select(func.min(ven_statuses.c.ts), func.max(ven_statuses.c.ts)).subquery()
     (first, last), (first_status, last_status) = batches.c, statuses.c
@@ -171,7 +171,7 @@ NOT_FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 def strays(
     instant: ColumnElement[datetime], stored: TimeRange, since: datetime
 ) -> Select[datetime | None, datetime | None]:
-    """The first and the last of some instants of the summary that lie outside of what is stored."""
+    """Select the first and the last instant of the summary outside the stored range."""
     outside = or_(instant < stored.start, instant >= stored.end)
     return select(func.min(instant), func.max(instant)).where(
         instant >= since, instant < NOT_FOR_EVER, outside
@@ -190,7 +190,7 @@ DATED = (
     _of_stamps(func.least),
     _of_stamps(func.greatest),
 )
-"""The column with the time of a row of the summary."""
+"""The column with the time of a summary row."""
 
 
 def of_vens(table: Table, scope: Scope) -> list[ColumnElement[bool]]:

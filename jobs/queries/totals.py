@@ -1,4 +1,4 @@
-"""The energy of the network, and which load types have totals."""
+"""The SQL of the network's energy, and of load types that have totals."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,14 +14,14 @@ from schemas.times.slots import sharing_energy as sharing
 
 
 def energy_since(start: datetime) -> Select[float | None]:
-    """The network's energy, kWh, of the slots since an instant; null without a slot."""
+    """Select the network's energy, kWh, of the slots since an instant; null without a slot."""
     return select(func.sum(network_energy.c.used_energy_kwh)).where(network_energy.c.bucket >= start)
 
 
 def take_stale_slots(most: int) -> ReturningDelete[datetime]:
-    """Slots whose network energy must be computed again, the newest first.
+    """Claim slots whose network energy is stale, newest first: delete their marks and return them.
 
-    Sessions that mark one meanwhile wait for this one, and it waits for those that have not committed.
+    Concurrent sessions that mark one wait for this transaction, which waits for uncommitted marks.
     """
     newest = select(stale_slots.c.bucket).order_by(stale_slots.c.bucket.desc()).limit(most)
     some = select(stale_slots.c.bucket).where(stale_slots.c.bucket.in_(newest))
@@ -30,13 +30,13 @@ def take_stale_slots(most: int) -> ReturningDelete[datetime]:
 
 
 def sharing_energy(slots: Iterable[datetime]) -> Select[datetime]:
-    """Some slots, and those that lie in the same wide slots."""
+    """Select the given slots, and those within the same wide slots."""
     those = select(func.unnest(literal(list(slots), ARRAY(DateTime(timezone=True)))).label("slot"))
     return sharing(those.subquery("those"))
 
 
 def network_energy_of(*of_slots: ColumnElement[bool]) -> Relation:
-    """The network's energy in some slots, computed from VEN history: by VEN and slot, mean power times hours.
+    """Compute the network's energy in slots from VEN history: by VEN and slot, mean power times hours.
 
     Args:
         of_slots: conditions on `ven_history.bucket`; of a wide slot they hold for all slots or for none.
@@ -61,5 +61,5 @@ def drop_energy(buckets: Iterable[datetime]) -> Delete:
     return delete(network_energy).where(network_energy.c.bucket.in_(list(buckets)))
 
 
-def drop_types_except(kept: Sequence[str]) -> Delete:
-    return delete(load_type_rollups).where(load_type_rollups.c.load_type.not_in(kept))
+def drop_types_except(types: Sequence[str]) -> Delete:
+    return delete(load_type_rollups).where(load_type_rollups.c.load_type.not_in(types))

@@ -1,4 +1,4 @@
-"""Queries of refused messages, statuses and OpenADR reports to be deleted."""
+"""The SQL that deletes rejected messages, statuses and OpenADR reports."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from schemas.tables.openadr import openadr_messages, openadr_reports
 from schemas.tables.raw import ven_statuses
 
 ROW_BYTES = 100
-"""Of a refused message besides its texts and payload, about."""
+"""Approximate bytes of a rejected message besides its texts and payload."""
 
 SIZE_OF_REJECTED = text("SELECT pg_total_relation_size('rejected_messages')")
 
@@ -22,7 +22,7 @@ def rejected_before(at: datetime) -> Select[str]:
 
 
 def newest_rejected_beyond(most_bytes: int) -> Select[int | None]:
-    """The id up to which refused messages are beyond a size, counted from the newest; null if all fit."""
+    """Select the id up to which rejected messages exceed a size, counted from the newest; null if all fit."""
     texts = (func.octet_length(column) for column in (_REJECTED.payload, _REJECTED.topic, _REJECTED.detail))
     row_bytes: ColumnElement[int] = sum(texts, start=literal_column(str(ROW_BYTES)))
     up_to_here = func.sum(row_bytes).over(order_by=_REJECTED.rejected_id.desc()).label("bytes")
@@ -31,7 +31,7 @@ def newest_rejected_beyond(most_bytes: int) -> Select[int | None]:
 
 
 def rejected_up_to(rejected_id: int) -> Select[str]:
-    """Oldest first, so that what stays is the newest, also where more is to go than at once."""
+    """Select rejected messages up to an id, oldest first, so that a limited delete keeps the newest."""
     ids = select(_CTID).select_from(rejected_messages).where(_REJECTED.rejected_id <= rejected_id)
     return ids.order_by(_REJECTED.rejected_id)
 

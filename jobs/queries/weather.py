@@ -12,13 +12,13 @@ from schemas.tables.weather import temperatures
 
 
 def stored(region: str, first: datetime, last: datetime) -> Select[Any]:
-    """The temperatures of a region between two times, both inclusive."""
+    """Select the temperatures of a region between two times, both inclusive."""
     row = temperatures.c
     return select(temperatures).where(row.region == region, row.ts >= first, row.ts <= last)
 
 
 def merge_temperatures(target: Table, staged: str) -> Insert:
-    """Insert staged temperatures, or replace those of the same region and time."""
+    """Upsert staged temperatures by region and time."""
     twin = target.to_metadata(MetaData(), name=staged)
     rows = select(twin).order_by(twin.c.region, twin.c.ts)
     statement = insert(target).from_select([column.name for column in twin.c], rows)

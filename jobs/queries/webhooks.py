@@ -1,4 +1,4 @@
-"""Webhooks and the outbox of their deliveries."""
+"""The SQL of webhooks and the outbox of their deliveries."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,7 +26,7 @@ _W, _D = webhooks.c, webhook_deliveries.c
 
 
 def _is_due(now: datetime) -> ColumnElement[bool]:
-    """Of a delivery: it may be sent, and none about the same object is before it."""
+    """The condition that a delivery is due, and the first about its object."""
     earlier = webhook_deliveries.alias("earlier")
     is_earlier = and_(
         earlier.c.webhook_id == _D.webhook_id,
@@ -43,7 +43,7 @@ def _is_ready(now: datetime) -> ColumnElement[bool]:
 
 
 def webhooks_with_work(now: datetime, holder: str) -> Select[str]:
-    """Ids of webhooks that have something to send, and that no other sender holds."""
+    """Select webhooks with due deliveries whose lease no other sender holds."""
     is_free = or_(_W.leased_until.is_(None), _W.leased_until <= now, _W.leased_by == holder)
     has_work = exists().where(_D.webhook_id == _W.webhook_id, _is_due(now)).correlate(webhooks)
     return select(_W.webhook_id).where(_is_ready(now), is_free, has_work).order_by(_W.webhook_id)
@@ -52,7 +52,7 @@ def webhooks_with_work(now: datetime, holder: str) -> Select[str]:
 def hold(
     webhook_id: str, holder: str, now: datetime, until: datetime
 ) -> ReturningUpdate[str, str, int, datetime | None, str | None, str | None]:
-    """Take the lease of a webhook, or renew it; no row if somebody else holds it, or nothing may be sent."""
+    """Acquire or renew the lease of a webhook; no row if another sender holds it, or nothing may be sent."""
     is_free = or_(_W.leased_until.is_(None), _W.leased_until <= now, _W.leased_by == holder)
     return (
         update(webhooks)
@@ -63,7 +63,7 @@ def hold(
 
 
 class DueDelivery(NamedTuple):
-    """A delivery to be sent; its data are text, which is sent as it is."""
+    """A due delivery; its data is text, which is sent unchanged."""
 
     delivery_id: int
     type: str
@@ -73,7 +73,7 @@ class DueDelivery(NamedTuple):
 
 
 def next_delivery(webhook_id: str, now: datetime) -> Query[DueDelivery]:
-    """Of those that are due the one with the fewest attempts, so that one that always fails waits."""
+    """Select the due delivery with the fewest attempts, so that failing ones do not block others."""
     data = cast(_D.data, Text).label("data")
     due = select(_D.delivery_id, _D.type, data, _D.attempts, _D.created_at)
     of_webhook = due.where(_D.webhook_id == webhook_id, _is_due(now))
@@ -85,7 +85,7 @@ def settle_delivery(delivery_id: int, values: Mapping[str, object]) -> Update:
 
 
 def settle_webhook(webhook_id: str, holder: str, values: Mapping[str, object]) -> Update:
-    """Only of who holds it: another program may have taken over."""
+    """Update a webhook if `holder` still has its lease: another program may have taken over."""
     return update(webhooks).where(_W.webhook_id == webhook_id, _W.leased_by == holder).values(**values)
 
 
@@ -94,7 +94,7 @@ def release(webhook_id: str, holder: str) -> Update:
 
 
 class DisabledWebhook(NamedTuple):
-    """A webhook that was disabled for failing."""
+    """A webhook that was disabled after failures."""
 
     webhook_id: str
     url: str
@@ -112,7 +112,7 @@ def old_deliveries(closed_before: datetime) -> Select[str]:
 
 
 def surplus_deliveries(created_before: datetime) -> Select[str]:
-    """Of webhooks that are disabled or deleted: those that would not be sent any more."""
+    """Select deliveries of disabled or deleted webhooks, which are not sent any more."""
     ctid: ColumnElement[str] = literal_column("webhook_deliveries.ctid")
     is_live = exists().where(_W.webhook_id == _D.webhook_id, _W.enabled)
     return select(ctid).where(_D.status == "pending", _D.created_at < created_before, ~is_live)

@@ -1,4 +1,4 @@
-"""Queries of VENs whose reports may not match their recorded slot width."""
+"""The SQL of VENs whose reports may not match their recorded slot width."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from schemas.times.time_ranges import TimeRange
 
 PEOPLE = WIDTH_SOURCES[0]
 MARGIN = 1.3
-"""So many times as many slots with samples as a width makes, or that many times fewer, are doubtful."""
+"""Ratio of slots with samples to those of the width, or its inverse, from which the width is doubtful."""
 
 
 def doubtful_widths(within: TimeRange) -> Relation:
-    """VENs, and their widths, whose number of slots with samples in a range of days does not fit these.
+    """Select VENs whose number of slots with samples in a range of days does not fit their width.
 
-    Not of those whose width people have set.
+    VENs whose width people have set are left out.
     """
     history, width = ven_history.c, latest_widths()
     slots = (
@@ -47,7 +47,7 @@ def doubtful_widths(within: TimeRange) -> Relation:
 
 
 def report_times(ven_ids: Sequence[str], within: TimeRange) -> Relation:
-    """When some VENs reported their usage."""
+    """Select when VENs reported their usage."""
     raw = ven_telemetry.c
     return select(raw.ven_id, raw.ts).where(
         raw.ven_id.in_(ven_ids),

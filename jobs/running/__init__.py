@@ -1,1 +1,1 @@
-"""The scheduler: what runs when, one job's run and its steps."""
+"""The scheduler: the schedule, and the run of a job with its steps."""

@@ -1,4 +1,4 @@
-"""Checks at the start of a transaction: the schema's revision, and a time-out in case the process freezes."""
+"""Checks the schema's revision at the start of a transaction, and sets its timeout for a frozen process."""
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
@@ -12,7 +12,7 @@ def admit(connection: Connection, pause_s: float = IDLE_IN_TRANSACTION_S) -> Non
     """Begin a transaction that may compute for `pause_s` seconds between two statements.
 
     Raises:
-        WrongRevisionError: the schema is not the one that this program was written for.
+        WrongRevisionError: the schema is not at this program's revision.
     """
     try:
         revision = connection.execute(running_queries.admission(pause_s)).scalar_one()

@@ -1,6 +1,6 @@
-"""Exponential back-off: after each failure in a row the wait doubles, up to a minute.
+"""Exponential back-off: the wait doubles after each consecutive failure, up to a minute.
 
-Times are seconds of a monotonic clock, which nobody sets.
+Times are seconds of a monotonic clock.
 """
 
 LONGEST_S = 60.0
@@ -8,7 +8,7 @@ MOST_DOUBLINGS = 10
 
 
 class Backoff:
-    """Of one job."""
+    """The back-off of one job."""
 
     def __init__(self, every_s: float, longest_s: float = LONGEST_S) -> None:
         self._every_s = every_s
@@ -20,7 +20,7 @@ class Backoff:
         return self._not_before_s is not None and now_s < self._not_before_s
 
     def failed(self, now_s: float) -> float:
-        """Returns the seconds to wait: never less than a job waits anyway."""
+        """Count a failure; returns the seconds to wait, at least the job's period."""
         self._failures = min(self._failures + 1, MOST_DOUBLINGS)
         wait_s = max(self._every_s, min(self._every_s * float(2**self._failures), self._longest_s))
         self._not_before_s = now_s + wait_s

@@ -18,7 +18,7 @@ from schemas.tables.ledger import LANES
 
 CYCLE_ROWS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 TOLERATED_FAILURES = 3
-"""Cycles of a job that may fail in a row before the program calls itself unwell."""
+"""Consecutive failed cycles of a job before the program reports itself unhealthy."""
 
 STEP_TIMES_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 
@@ -39,7 +39,7 @@ class JobMetrics:
         )
         self._steps = Histogram(
             "gridgate_jobs_step_seconds",
-            "Time of a step, with its commit",
+            "Duration of a step, with its commit",
             ["job", "step"],
             buckets=STEP_TIMES_S,
             registry=self.registry,
@@ -55,21 +55,21 @@ class JobMetrics:
         )
         self._ran_at = Gauge(
             "gridgate_jobs_last_success_timestamp_seconds",
-            "When a cycle last came to its end, Unix time",
+            "When a cycle last completed, Unix time",
             ["job"],
             registry=self.registry,
         )
 
     def sent(self, outcome: str) -> None:
-        """One attempt to deliver a webhook."""
+        """Count one attempt to deliver a webhook."""
         self._webhooks.labels(outcome).inc()
 
     def took(self, job: str, step: str, duration_s: float) -> None:
-        """One step, committed."""
+        """Count one committed step."""
         self._steps.labels(job, step).observe(duration_s)
 
     def ran(self, job: str, rows: int, now: datetime) -> None:
-        """One cycle, to its end."""
+        """Count one completed cycle."""
         self._rows.labels(job).observe(rows)
         self._ran_at.labels(job).set(now.timestamp())
         self._failed_in_a_row.pop(job, None)
@@ -79,13 +79,13 @@ class JobMetrics:
         self._failed_in_a_row[job] = self._failed_in_a_row.get(job, 0) + 1
 
     def trouble(self) -> str | None:
-        """Jobs that fail again and again, in words; None while there are none."""
+        """Return the reason for being unhealthy, the jobs that keep failing; None while healthy."""
         failing = sorted(job for job, times in self._failed_in_a_row.items() if times > TOLERATED_FAILURES)
-        return f"cycles fail again and again: {', '.join(failing)}" if failing else None
+        return f"cycles keep failing: {', '.join(failing)}" if failing else None
 
 
 class Backlog(Collector):
-    """What each lane has still to do, looked up at each scrape; nothing while the database is away."""
+    """The backlog of each lane, queried at each scrape; nothing while the database is unavailable."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
@@ -98,11 +98,11 @@ class Backlog(Collector):
         batches, rows, lag = self._families()
         try:
             with self._engine.connect() as connection:
-                found = {row.lane: row for row in pending_queries.backlog().each(connection)}
+                backlogs = {row.lane: row for row in pending_queries.backlog().each(connection)}
         except (SQLAlchemyError, psycopg.Error):
             return
         for lane in LANES:
-            pending = found.get(lane)
+            pending = backlogs.get(lane)
             batches.add_metric([lane], pending.batches if pending else 0)
             rows.add_metric([lane], pending.rows if pending else 0)
             lag.add_metric([lane], (self._clock() - pending.oldest).total_seconds() if pending else 0)
@@ -124,7 +124,7 @@ class Backlog(Collector):
 
 
 class RejectedSize(Collector):
-    """How much room refused messages take, looked up at each scrape; nothing while the database is away."""
+    """The size of rejected messages, queried at each scrape; nothing while the database is unavailable."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -149,7 +149,7 @@ class RejectedSize(Collector):
 
 
 class AlarmConditions(Collector):
-    """Conditions of alarms, looked up at each scrape; nothing while the database is away."""
+    """Conditions of alarms, queried at each scrape; nothing while the database is unavailable."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -176,8 +176,8 @@ class AlarmConditions(Collector):
     @staticmethod
     def _families() -> tuple[GaugeMetricFamily, ...]:
         about = {
-            "alarm_value": "What the condition of an alarm was last measured at, by kind",
-            "alarm_threshold": "The value from which on an alarm of the kind is raised",
+            "alarm_value": "Last measured value of the condition of an alarm, by kind",
+            "alarm_threshold": "Value at which an alarm of the kind is raised",
             "alarms_open": "Alarms that are not cleared",
             "alarm_evaluated_timestamp_seconds": "When the condition was last evaluated, Unix time",
         }

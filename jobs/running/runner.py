@@ -1,4 +1,4 @@
-"""Running a job: its steps, each in its own transaction, and one row in `job_runs` with the result."""
+"""Runs a job: its steps, each in its own transaction, and one row in `job_runs` with the result."""
 
 import threading
 import time
@@ -22,12 +22,12 @@ from schemas.programs.exits import DATABASE_ERRORS
 
 
 def is_locked(error: Exception) -> bool:
-    """Somebody else has held a lock for longer than we wait."""
+    """Return whether an error is a lock timeout."""
     return isinstance(error.__cause__ or error, psycopg.errors.LockNotAvailable)
 
 
 def grace(job: Job) -> timedelta:
-    """So late a lease's holder may be with its next cycle before another scheduler takes the job over."""
+    """Return how late a lease's holder may be with its next cycle before another scheduler takes over."""
     return timedelta(seconds=min(max(2 * job.every_s, 5.0), 30.0))
 
 
@@ -38,8 +38,8 @@ Monotonic = Callable[[], float]
 class Runner:
     """Runs jobs against a database, for a scheduler, cron, or a test.
 
-    `clock` gives what is compared with stored times, and so should be the database's; `monotonic` measures
-    the wait after failures: without it, `clock` does.
+    `clock` is compared with stored times, and so should be the database's; `monotonic` measures the
+    back-off: by default, `clock` does.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Runner:
         self._log = structlog.get_logger()
 
     def run(self, job: Job) -> int:
-        """Run a job's steps; a lane's again and again until it has all that was pending at the start.
+        """Run a job's steps; a lane repeats them until it has consumed all that was pending at the start.
 
         Returns:
-            The rows handled: where there is a backlog, those taken from it.
+            The rows handled; for a lane, those of its backlog.
 
         Raises:
             SQLAlchemyError: a step failed; the steps before it stand, and the run is recorded with its error.
@@ -72,7 +72,7 @@ class Runner:
         return self._drain(job, lambda: job.steps)
 
     def attempt(self, job: Job) -> None:
-        """Run a job for a scheduler: any failure is logged, and tried again after a while.
+        """Run a job for a scheduler: any failure is logged, and retried after a back-off.
 
         While another scheduler holds the lease, this one takes only the steps that schedulers share.
         """
@@ -92,13 +92,13 @@ class Runner:
             self._record_success(job)
 
     def stop(self) -> None:
-        """Let a lane that drains its backlog end after the cycle that it is in."""
+        """Stop draining backlogs after the current cycle."""
         self._is_stopping.set()
 
     def _drain(self, job: Job, steps: Callable[[], Sequence[Step]]) -> int:
-        """Cycles of a job with a backlog until it has all that was pending at the start; else one cycle.
+        """Run cycles until all that was pending at the start is consumed; without a backlog, one cycle.
 
-        Each cycle claims its steps again, and so renews the lease; what follows a claim keeps up with it.
+        Each cycle claims its steps again, and so renews the lease, and runs all steps that follow the claim.
         """
         if not job.has_backlog:
             return self._run(job, steps())
@@ -122,8 +122,8 @@ class Runner:
         return self._clock()
 
     def due_in_s(self, jobs: Iterable[Job]) -> dict[str, float]:
-        """When each job should run first, in seconds from now: at once, unless it ran not long ago, whoever
-        ran it.
+        """Return when each job should run first, in seconds from now: at once, unless any scheduler ran it
+        recently.
         """
         now, due = self._clock(), dict[str, datetime]()
         try:
@@ -134,12 +134,12 @@ class Runner:
         left_s = {job.name: (due.get(job.name, now) - now).total_seconds() for job in jobs}
         return {job.name: min(max(left_s[job.name], 0.0), job.every_s) for job in jobs}
 
-    def give_up_leases(self) -> None:
-        """At the end: another scheduler need not wait for ours to expire."""
+    def release_leases(self) -> None:
+        """Release all leases at the end, so that other schedulers need not wait for them to expire."""
         try:
             with self.engine.begin() as connection:
                 admit(connection)
-                connection.execute(running_queries.give_up_leases(self._holder, self._clock()))
+                connection.execute(running_queries.release_leases(self._holder, self._clock()))
         except WrongRevisionError:
             self._log.debug("wrong_revision", doing="leases are left to expire")
         except DATABASE_ERRORS:
@@ -174,7 +174,7 @@ class Runner:
         return handled
 
     def catch_up(self, jobs: Iterable[Job]) -> int:
-        """Run every job, and those with a backlog until none is left, not even with another worker.
+        """Run every job; repeat those with a backlog until none is left, not even with another worker.
 
         Returns the rows handled.
 
@@ -185,9 +185,9 @@ class Runner:
         behind = [job for job in jobs if job.has_backlog]
         for job in jobs:
             if not job.has_backlog:
-                self._run_anyway(job, failures)
+                self._run_collecting_failures(job, failures)
         total = 0
-        while (rows := sum(self._run_anyway(job, failures) for job in behind)) or (
+        while (rows := sum(self._run_collecting_failures(job, failures) for job in behind)) or (
             not failures and self._is_anything_pending()
         ):
             total += rows
@@ -195,8 +195,8 @@ class Runner:
             raise failures[0]
         return total
 
-    def _run_anyway(self, job: Job, failures: list[Exception]) -> int:
-        """Whatever fails must not stop the other jobs."""
+    def _run_collecting_failures(self, job: Job, failures: list[Exception]) -> int:
+        """Run a job; collect its failure, so that it does not stop the other jobs."""
         try:
             return self.run(job)
         except Exception as error:  # noqa: BLE001 - of any kind: it is raised when all have had their turn
@@ -205,7 +205,7 @@ class Runner:
             return 0
 
     def _is_anything_pending(self) -> bool:
-        """Waits for the session that holds the oldest pending batch."""
+        """Return whether a batch is pending; waits for the session that has locked the oldest."""
         try:
             with self.engine.begin() as connection:
                 return connection.execute(pending_queries.oldest_pending()).first() is not None
@@ -215,7 +215,7 @@ class Runner:
             raise
 
     def _repeat(self, job: Job, rows: int) -> Iterator[int]:
-        """Take the last step again while it handles anything; `rows` is what it has just handled."""
+        """Repeat the last step while it handles rows; `rows` is the number that it has just handled."""
         for _ in range(job.rounds - 1):
             if not rows:
                 return

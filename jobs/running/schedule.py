@@ -1,8 +1,9 @@
-"""The schedule is data: what runs, how often, in which steps."""
+"""The schedule as data: the jobs, their periods and steps."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection
@@ -23,10 +24,10 @@ from jobs.storage.retention import (
     delete_raw_rows,
     drop_raw_days,
     forget_buckets,
-    trim_books,
     trim_commands,
     trim_events,
     trim_live_changes,
+    trim_records,
 )
 from jobs.storage.trimming import (
     trim_alarms,
@@ -50,19 +51,19 @@ from schemas.db.connections import IDLE_IN_TRANSACTION_S
 from schemas.tables.history import RAW_S
 
 EVENTS_PAUSE_S = 5.0
-"""A scheduler that freezes while it sees to events makes them so late at most, for the others wait for it."""
+"""Idle timeout of event steps: a frozen scheduler delays events by at most this, as others wait for it."""
 
 MEASURING_PAUSE_S = 300.0
-"""Baselines of a large fleet take a while to compute; no other session waits for the locks of these steps."""
+"""Longer timeout: baselines of a large fleet take long; no other session waits for these steps' locks."""
 
 MOST_ROUNDS = 50
-"""In which the job `progress` makes baselines, and `forecast` goes through history, if they last so long."""
+"""Pause within which `progress` computes baselines, and `forecast` reads history."""
 
 EVENTS_WAIT_S = 2.0
-"""So long after the database is back, at most, events are on time again."""
+"""Longest back-off of the job `events`: events are on time again so soon after a database outage."""
 
 Step = Callable[[Connection, datetime], int]
-"""One transaction: does its work as of a time, returns the rows that it handled."""
+"""One transaction as of a time; returns the number of rows handled."""
 
 
 class Job(Struct, frozen=True):
@@ -77,21 +78,21 @@ class Job(Struct, frozen=True):
     steps: tuple[Step, ...]
     has_backlog: bool = False
     is_for_all: bool = False
-    """Every scheduler takes the steps: what must be on time does not wait for another's lease to expire. The
-    steps keep out of each other's way, and who comes second finds nothing to do."""
+    """Every scheduler runs the steps, without waiting for another's lease to expire. They exclude each other
+    by locks, and are idempotent: the second scheduler finds nothing to do."""
 
     longest_wait_s: float = LONGEST_S
-    """After failures."""
+    """Longest back-off after failures."""
 
     rounds: int = 1
-    """While the last step handles anything it is taken again, at most so often."""
+    """Most repetitions of the last step while it handles rows."""
 
     longest_pause_s: float = IDLE_IN_TRANSACTION_S
-    """Between two statements of a step; a frozen process then loses its transaction, and its locks."""
+    """Idle timeout between two statements of a step, after which a frozen process loses its locks."""
 
     @property
     def shared_steps(self) -> tuple[Step, ...]:
-        """Those that several schedulers may take at once: claiming from a backlog, and what is for all."""
+        """Steps that several schedulers may run at once: the claim of a backlog, or all if `is_for_all`."""
         return self.steps if self.is_for_all else self.steps[: int(self.has_backlog)]
 
 
@@ -101,7 +102,7 @@ def name_of(step: Step) -> str:
 
 
 def schedule(cadence: Cadence) -> tuple[Job, ...]:
-    """All jobs, those with a backlog first."""
+    """Return all jobs, those with a backlog first."""
     jobs = (
         *_lanes(cadence),
         *_events(cadence),
@@ -118,7 +119,7 @@ def _presence_time(cadence: Cadence) -> PresenceTime:
 
 
 def _lanes(cadence: Cadence) -> tuple[Job, ...]:
-    """Jobs that consume batches."""
+    """Return the jobs that consume batches."""
     return (
         Job(
             "history",
@@ -142,16 +143,23 @@ def _lanes(cadence: Cadence) -> tuple[Job, ...]:
 
 
 def _events(cadence: Cadence) -> tuple[Job, ...]:
-    """Jobs that move events on, and follow their VENs."""
+    """Return the jobs that advance events, and track their participants."""
     return (
         Job(
             "events",
             cadence.events_every_s,
-            "starts and ends events, shares them out among VENs, follows who takes part",
+            "starts and ends events, allocates shares to VENs, tracks participation",
             (
                 move_events_on,
-                partial(follow_participations, gone_after=cadence.loads_gone_after()),
-                partial(share_out, rest=cadence.rest(), gone_after=cadence.loads_gone_after()),
+                partial(
+                    follow_participations, gone_after=cadence.loads_gone_after(), notifier=cadence.notifier()
+                ),
+                partial(
+                    share_out,
+                    rest=cadence.rest(),
+                    gone_after=cadence.loads_gone_after(),
+                    notifier=cadence.notifier(),
+                ),
             ),
             is_for_all=True,
             longest_wait_s=EVENTS_WAIT_S,
@@ -160,22 +168,27 @@ def _events(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "presence",
             cadence.presence_every_s,
-            "which VENs were heard, which have fallen silent",
+            "sets VENs online that were heard, and offline those that have fallen silent",
             (partial(judge_presence, presence_time=_presence_time(cadence)),),
         ),
         Job(
             "commands",
             cadence.commands_every_s,
-            "how far VENs follow their commands, by their telemetry",
+            "detects the execution of commands in telemetry",
             (see_executions,),
         ),
     )
 
 
 def _measuring(cadence: Cadence) -> tuple[Job, ...]:
-    """Jobs that measure events."""
+    """Return the jobs that measure events."""
     progress = Progress(cadence.rules(), _presence_time(cadence))
     archive = None if cadence.archive_url is None else ArchiveFolder(cadence.archive_url)
+    measuring: dict[str, Any] = {
+        "rules": cadence.rules(),
+        "archive": archive,
+        "notifier": cadence.notifier(),
+    }
     make_forecast = partial(
         forecast_load_types,
         time_zone=cadence.time_zone,
@@ -186,7 +199,7 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "progress",
             cadence.settlement_every_s,
-            "how running events go",
+            "measures the progress of running events",
             (progress.follow_events, progress.make_missing_baselines),
             rounds=MOST_ROUNDS,
             longest_pause_s=MEASURING_PAUSE_S,
@@ -194,23 +207,23 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "settlement",
             cadence.settlement_every_s,
-            "what ended events delivered",
+            "settles ended events: what they delivered",
             (
-                partial(settle_ended, rules=cadence.rules(), archive=archive),
-                partial(revise_settled, rules=cadence.rules(), archive=archive),
+                partial(settle_ended, **measuring),
+                partial(revise_settled, **measuring),
             ),
             longest_pause_s=MEASURING_PAUSE_S,
         ),
         Job(
             "widths",
             3600,
-            "learns how wide the slots of VENs are, from the times of their reports",
+            "learns the slot widths of VENs from the times of their reports",
             (learn_slot_widths,),
         ),
         Job(
             "forecast",
             cadence.forecast_every_s,
-            "what loads will use, and could shed, by type and half hour, two days ahead",
+            "forecasts usage and shed capability by load type and half hour, two days ahead",
             (make_forecast,),
             rounds=MOST_ROUNDS,
         ),
@@ -229,17 +242,17 @@ def _alarms(cadence: Cadence, watched: tuple[Job, ...]) -> Job:
 
 
 def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
-    """Jobs that delete, and arrange partitions."""
+    """Return the jobs that delete rows and arrange partitions."""
     is_archived = cadence.archive_url is not None
     return (
         Job(
             "retention",
             600,
-            "lets go of raw rows and of history that are too old",
+            "deletes raw rows and history that are too old",
             (
-                partial(drop_raw_days, kept=cadence.by_resolution(), is_archived=is_archived),
-                partial(delete_raw_rows, kept=cadence.by_resolution(), is_archived=is_archived),
-                partial(forget_buckets, kept=cadence.by_resolution()),
+                partial(drop_raw_days, retention=cadence.by_resolution(), is_archived=is_archived),
+                partial(delete_raw_rows, retention=cadence.by_resolution(), is_archived=is_archived),
+                partial(forget_buckets, retention=cadence.by_resolution()),
             ),
         ),
         Job(
@@ -248,54 +261,54 @@ def _upkeep(cadence: Cadence) -> tuple[Job, ...]:
             "deletes old runs of jobs, batches without raw rows, changes of live streams, alarms, webhooks,"
             " reports of OpenADR, commands and VENs' parts in events that are over",
             (
-                partial(trim_books, runs_kept=timedelta(days=cadence.runs_days)),
-                partial(trim_live_changes, kept=timedelta(hours=cadence.live_hours)),
-                partial(trim_alarms, kept=timedelta(days=cadence.alarms_days)),
-                partial(trim_webhooks, kept=timedelta(days=cadence.webhooks_days)),
+                partial(trim_records, runs_kept=timedelta(days=cadence.runs_days)),
+                partial(trim_live_changes, retention=timedelta(hours=cadence.live_hours)),
+                partial(trim_alarms, retention=timedelta(days=cadence.alarms_days)),
+                partial(trim_webhooks, retention=timedelta(days=cadence.webhooks_days)),
                 trim_openadr_messages,
-                partial(trim_openadr_reports, kept=timedelta(days=cadence.openadr_reports_days)),
-                partial(trim_commands, kept=timedelta(days=cadence.commands_days)),
-                partial(trim_events, kept=cadence.events_retention()),
+                partial(trim_openadr_reports, retention=timedelta(days=cadence.openadr_reports_days)),
+                partial(trim_commands, retention=timedelta(days=cadence.commands_days)),
+                partial(trim_events, retention=cadence.events_retention()),
             ),
         ),
     )
 
 
 def _quotas_and_sessions(cadence: Cadence) -> tuple[Job, ...]:
-    """Jobs that bound what devices and frozen programs take."""
+    """Return the jobs that limit the resources of devices and frozen programs."""
     return (
         Job(
             "quotas",
             20,
-            "deletes refused messages and statuses that are too old, and refused messages beyond a size",
+            "deletes rejected messages and statuses that are too old, and rejected messages beyond a size",
             (
                 partial(
                     trim_rejected,
-                    kept=timedelta(days=cadence.rejected_days),
+                    retention=timedelta(days=cadence.rejected_days),
                     most_bytes=cadence.rejected_mb * 1_000_000,
                 ),
-                partial(trim_statuses, kept=timedelta(days=cadence.statuses_days)),
+                partial(trim_statuses, retention=timedelta(days=cadence.statuses_days)),
             ),
         ),
         Job(
             "sessions",
             5,
-            "ends sessions of programs that are frozen within a statement",
+            "terminates database sessions of programs that are frozen within a statement",
             (partial(end_frozen_sessions, after=FROZEN_AFTER),),
             is_for_all=True,
         ),
         Job(
             "partitions",
             60,
-            "partitions of the raw tables: coming days, old ones merged into months and years",
-            (partial(arrange_partitions, kept=cadence.by_resolution().get(RAW_S)),),
+            "creates partitions of coming days, merges old ones into months and years",
+            (partial(arrange_partitions, retention=cadence.by_resolution().get(RAW_S)),),
             rounds=40,
         ),
     )
 
 
 def _archive(cadence: Cadence) -> tuple[Job, ...]:
-    """The job that archives closed days, if there is where to."""
+    """Return the job that archives closed days, if there is an archive."""
     if cadence.archive_url is None:
         return ()
     folder, after = ArchiveFolder(cadence.archive_url), timedelta(days=cadence.archive_after_days)
@@ -303,7 +316,7 @@ def _archive(cadence: Cadence) -> tuple[Job, ...]:
         Job(
             "archive",
             60,
-            "writes closed days to ARCHIVE_URL as Parquet, and what comes late for them",
+            "writes closed days, and late rows of them, to ARCHIVE_URL as Parquet",
             (partial(archive_next_day, folder=folder, after=after),),
             rounds=MOST_ROUNDS,
             longest_pause_s=MEASURING_PAUSE_S,

@@ -1,4 +1,4 @@
-"""What APScheduler logs that is normal: a job that is still running when its next cycle is due."""
+"""Filters a normal warning of APScheduler: a job still running when its next cycle is due."""
 
 import logging
 
@@ -10,7 +10,7 @@ STILL_RUNNING = "maximum number of running instances reached"
 
 
 def log_still_running_at_debug(scheduler: BaseScheduler) -> None:
-    """Log it at debug, with the job's name, instead of APScheduler's warning."""
+    """Log a job that is still running at debug, with its name, instead of APScheduler's warning."""
     logging.getLogger("apscheduler.scheduler").addFilter(_is_remarkable)
     scheduler.add_listener(_log_still_running, EVENT_JOB_MAX_INSTANCES)
 

@@ -1,13 +1,13 @@
-"""When each job last succeeded: recorded every few seconds, not in each cycle."""
+"""Limits how often a job's last success is recorded: every few seconds, not in each cycle."""
 
 from collections.abc import Callable
 
 RECORDED_EVERY_S = 15.0
-"""A job that runs twice a second must not write that often."""
+"""Shortest interval between two records of a job, which may run twice a second."""
 
 
 class SuccessRecord:
-    """Which successes of jobs are to be written now."""
+    """Tells which successes of jobs are to be recorded now."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

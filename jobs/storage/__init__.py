@@ -1,1 +1,1 @@
-"""The raw tables' partitions, and letting go of what is old."""
+"""The raw tables' partitions, and retention."""

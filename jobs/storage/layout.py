@@ -1,7 +1,7 @@
-"""Which partitions the raw tables should have: days, then months, then years. Pure.
+"""Computes the partitions that the raw tables should have: days, then months, then years. Pure.
 
-Each partition takes locks and planning time of queries without bounds, so that there may be some
-hundred of a table, however many days there have ever been.
+Each partition costs locks and planning time in queries without bounds, so a table should have at most some
+hundred, however many days there have ever been.
 """
 
 from bisect import bisect_left, bisect_right
@@ -16,22 +16,22 @@ from schemas.times.time_ranges import TimeRange, without
 
 DAYS_AHEAD = 3
 MONTHS = 12
-"""Before the days of this month and of the last come at least so many months, before these whole years."""
+"""Fewest monthly partitions between the daily ones, of this month and the last, and the yearly ones."""
 
 FIRST_YEAR = 2020
-"""One partition takes what is older: clocks that were never set give many different days."""
+"""One partition takes all older rows: clocks that were never set give many different days."""
 
 LONGEST_DAYS = timedelta(days=100)
-"""Raw rows that are kept no longer go by whole days, and are not merged before."""
+"""Raw rows with no longer retention are dropped by whole days, and never merged."""
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 MOST_SOURCES = 62
-"""Partitions that are merged at a time: dropping each takes some six locks."""
+"""Most partitions merged at a time: dropping each takes some six locks."""
 
 
 class PartitionChange(Struct, frozen=True):
-    """A range of time that is to become one partition, and whether there are rows to bring there."""
+    """A range of time that is to become one partition, and whether there are rows to move into it."""
 
     within: TimeRange
     has_rows: bool
@@ -41,42 +41,43 @@ def changes(
     partitions: Sequence[TimeRange],
     astray: TimeRange | None,
     now: datetime,
-    kept: timedelta | None,
+    retention: timedelta | None,
     horizon: datetime = BEGINNING,
 ) -> Iterator[PartitionChange]:
-    """What makes the partitions of a table what they should be; new empty partitions first.
+    """Yield the changes that a table's partitions need; new empty partitions first.
 
     Args:
-        partitions: those that there are, oldest first, but for the default one.
-        astray: between which times the default partition holds rows; None without any.
-        now: the time in whose view days are recent.
-        kept: how long raw rows are kept; what is older needs no partitions.
-        horizon: nor what is before this midnight, since retention has deleted it.
+        partitions: the existing ones, oldest first, without the default one.
+        astray: range of the default partition's rows; None without any.
+        now: the time that decides which days are recent.
+        retention: retention of raw rows; older ranges need no partitions.
+        horizon: midnight before which retention has deleted all rows; earlier ranges need no partitions
+            either.
     """
-    wanted = [
+    pieces = [
         piece
-        for cell in _stored_cells(now, kept, horizon)
+        for cell in _stored_cells(now, retention, horizon)
         for piece in _pieces(cell, partitions)
         if _inside(piece, partitions) != [piece]
     ]
     today = datetime.combine(now.date(), time(), UTC)
-    ranges = _joined([piece for piece in wanted if not _inside(piece, partitions)], today)
+    ranges = _joined([piece for piece in pieces if not _inside(piece, partitions)], today)
     new = [PartitionChange(each, astray is not None and overlap(astray, each)) for each in ranges]
-    merged = [PartitionChange(piece, has_rows=True) for piece in wanted if _inside(piece, partitions)]
+    merged = [PartitionChange(piece, has_rows=True) for piece in pieces if _inside(piece, partitions)]
     yield from sorted([*new, *merged], key=lambda change: change.has_rows)
 
 
-def _stored_cells(now: datetime, kept: timedelta | None, horizon: datetime) -> Iterator[TimeRange]:
-    """Of the oldest cell only what is still kept, on midnight."""
-    midnight = BEGINNING if kept is None else datetime.combine((now - kept).date(), time(), UTC)
+def _stored_cells(now: datetime, retention: timedelta | None, horizon: datetime) -> Iterator[TimeRange]:
+    """Return the cells within retention; the oldest is cut at midnight."""
+    midnight = BEGINNING if retention is None else datetime.combine((now - retention).date(), time(), UTC)
     oldest = max(midnight, horizon)
-    for cell in cells(now.date(), kept):
+    for cell in cells(now.date(), retention):
         if cell.end > oldest:
             yield TimeRange(max(cell.start, oldest), cell.end)
 
 
 def _pieces(cell: TimeRange, partitions: Sequence[TimeRange]) -> Iterator[TimeRange]:
-    """What a cell has beside partitions that reach beyond it; by month, if that merges too many at once."""
+    """Return a cell's parts outside partitions that reach beyond it; by month, to merge fewer at once."""
     across = [each for each in _touched(cell, partitions) if not contains(cell, each)]
     for piece in without([cell], across):
         if len(_inside(piece, partitions)) > MOST_SOURCES:
@@ -96,7 +97,7 @@ def _touched(piece: TimeRange, partitions: Sequence[TimeRange]) -> Sequence[Time
 
 
 def _joined(ranges: Sequence[TimeRange], today: datetime) -> list[TimeRange]:
-    """Ranges of the past that touch each other, as one for each year: where there is nothing, few will do."""
+    """Join adjacent empty ranges of the past to one for each year, so that there are few."""
     joined = list[TimeRange]()
     for each in ranges:
         last = joined[-1] if joined else None
@@ -107,11 +108,11 @@ def _joined(ranges: Sequence[TimeRange], today: datetime) -> list[TimeRange]:
     return joined
 
 
-def cells(today: date, kept: timedelta | None) -> list[TimeRange]:
-    """The ranges that partitions should have, oldest first and without a gap."""
+def cells(today: date, retention: timedelta | None) -> list[TimeRange]:
+    """Return the ranges that partitions should have, oldest first and without gaps."""
     first_day = _months_before(today, 1)
-    if kept is not None and kept <= LONGEST_DAYS:
-        first_day = min(first_day, today - kept)
+    if retention is not None and retention <= LONGEST_DAYS:
+        first_day = min(first_day, today - retention)
     first_month = date(_months_before(first_day, MONTHS).year, 1, 1)
     years = [date(year, 1, 1) for year in range(FIRST_YEAR, first_month.year)]
     months = [first_month]
@@ -122,7 +123,7 @@ def cells(today: date, kept: timedelta | None) -> list[TimeRange]:
 
 
 def name_of(within: TimeRange) -> str:
-    """The end of a partition's name."""
+    """Return the suffix of a partition's name."""
     start, end = within.start.date(), within.end.date()
     if end == start + timedelta(days=1):
         return f"p{start:%Y%m%d}"
@@ -141,7 +142,7 @@ def _months_of(within: TimeRange) -> Iterator[TimeRange]:
 
 
 def _months_before(day: date, number: int) -> date:
-    """The first of the month that is so many before that of a day."""
+    """Return the first of the month that is `number` months before that of a day."""
     months = day.year * 12 + day.month - 1 - number
     return date(months // 12, months % 12 + 1, 1)
 

@@ -1,8 +1,8 @@
-"""The raw tables' partitions: made ahead of time, merged into months and years, the default one emptied.
+"""Arranges the raw tables' partitions: creates coming days, merges old ones, empties the default one.
 
-Rows are copied to a table that nobody reads yet, in slices, while everything else goes on; then that table
-replaces its sources in one short transaction. Batches that were written meanwhile are found in the ledger by
-their transaction, and copied as well. After a crash the next run goes on from the last commit.
+Rows are copied in slices to a table that is not attached yet, while all programs continue; then that table
+replaces its sources in one short transaction. Batches that were written meanwhile are found in the
+ledger by their transaction id, and copied as well. After a crash the next run resumes after the last commit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ from schemas.tables.raw import PARTITIONED
 from schemas.times.time_ranges import TimeRange
 
 MOST_NEW = 20
-"""Partitions of a table that one transaction makes."""
+"""Most partitions of a table that one transaction creates."""
 
 SLICE_BYTES = 64 * 1024 * 1024
-"""What one transaction copies, at a guess: of a source as much time as comes to that."""
+"""Approximate bytes that one transaction copies; a slice of time is chosen accordingly."""
 
 SHORTEST_SLICE = timedelta(minutes=1)
 
@@ -33,19 +33,19 @@ _log = structlog.get_logger()
 
 
 class Partition(Struct, frozen=True):
-    """A partition by its name in SQL; `within` of the default one means nothing."""
+    """A partition by its name in SQL; `within` of the default one has no meaning."""
 
     name: str
     within: TimeRange
     is_default: bool
     rows: int
-    """As the last ANALYZE estimated."""
+    """Estimate of the last ANALYZE."""
 
     bytes: int
 
 
 class Move(Struct, frozen=True):
-    """Raw rows on their way to a table that becomes a partition: see `PartitionMoveFrame`."""
+    """A move of raw rows to a table that becomes a partition: see `PartitionMoveFrame`."""
 
     parent: str
     target: str
@@ -55,61 +55,64 @@ class Move(Struct, frozen=True):
 
 
 def partitions_of(connection: Connection, table: Table) -> list[Partition]:
-    """The partitions of a raw table, oldest first, the default one last."""
-    found = connection.execute(partition_queries.PARTITIONS, {"parent": table.name})
+    """Return the partitions of a raw table, oldest first, the default one last."""
+    partitions = connection.execute(partition_queries.PARTITIONS, {"parent": table.name})
     return [
         Partition(row.partition, TimeRange(row.since, row.until), row.is_default, row.rows, row.bytes)
-        for row in found
+        for row in partitions
     ]
 
 
 def arrange_partitions(
-    connection: Connection, now: datetime, kept: timedelta | None = None, slice_bytes: int = SLICE_BYTES
+    connection: Connection, now: datetime, retention: timedelta | None = None, slice_bytes: int = SLICE_BYTES
 ) -> int:
-    """Bring the partitions one step nearer to what they should be.
+    """Do one step towards the partitions that the tables should have.
 
     Args:
         connection: in a transaction.
-        now: coming days are seen from here.
-        kept: how long raw rows are kept; None for ever.
-        slice_bytes: what is copied at most, at a guess.
+        now: the time from which coming days are counted.
+        retention: retention of raw rows; None for ever.
+        slice_bytes: most bytes to copy, estimated.
 
     Returns:
-        The number of rows and partitions handled; 0 if nothing is left to do.
+        The number of rows and partitions handled; 0 if there was nothing to do.
 
     Raises:
-        OperationalError: somebody held a lock for too long; the next run tries again.
+        OperationalError: a lock timed out; the next run tries again.
     """
     if not connection.execute(locks.try_exclusive(locks.PARTITIONS)).scalar_one():
         return 0
     connection.execute(partition_queries.LIMIT_LOCK_WAIT)
     connection.execute(partition_queries.RAISE_TIME_LIMIT)
     horizon = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
-    wanted = {
-        table: list(_changes(connection, table, now, kept=kept, horizon=horizon)) for table in PARTITIONED
+    planned = {
+        table: list(_planned_changes(connection, table, now, retention=retention, horizon=horizon))
+        for table in PARTITIONED
     }
-    if made := sum(_make_new(connection, table, wanted[table]) for table in PARTITIONED):
-        return made
-    moved = (_bring_on(connection, table, wanted[table], slice_bytes) for table in PARTITIONED)
+    if created := sum(_create(connection, table, planned[table]) for table in PARTITIONED):
+        return created
+    moved = (_advance(connection, table, planned[table], slice_bytes) for table in PARTITIONED)
     return next(filter(None, moved), 0)
 
 
-def _changes(
-    connection: Connection, table: Table, now: datetime, *, kept: timedelta | None, horizon: datetime
+def _planned_changes(
+    connection: Connection, table: Table, now: datetime, *, retention: timedelta | None, horizon: datetime
 ) -> Iterator[PartitionChange]:
-    found = partitions_of(connection, table)
-    astray = next((_extent(connection, each) for each in found if each.is_default), None)
-    return changes([each.within for each in found if not each.is_default], astray, now, kept, horizon)
+    partitions = partitions_of(connection, table)
+    astray = next((_extent(connection, each) for each in partitions if each.is_default), None)
+    return changes(
+        [each.within for each in partitions if not each.is_default], astray, now, retention, horizon
+    )
 
 
 def _extent(connection: Connection, partition: Partition) -> TimeRange | None:
-    """From the first row's time to just after the last one's; None without rows."""
+    """Return the range from the first row's time to just after the last one's; None without rows."""
     first, last = connection.execute(partition_queries.extent(partition.name)).one()
     return None if first is None else TimeRange(first, last + timedelta.resolution)
 
 
-def _make_new(connection: Connection, table: Table, wanted: Sequence[PartitionChange]) -> int:
-    new = [change.within for change in wanted if not change.has_rows][:MOST_NEW]
+def _create(connection: Connection, table: Table, planned: Sequence[PartitionChange]) -> int:
+    new = [change.within for change in planned if not change.has_rows][:MOST_NEW]
     if new:
         connection.execute(partition_queries.ENSURE_DEFAULT)
     for within in new:
@@ -125,12 +128,12 @@ def _name(connection: Connection, table: Table, within: TimeRange) -> str:
     return str(connection.execute(partition_queries.FREE_NAME, values).scalar_one())
 
 
-def _bring_on(
-    connection: Connection, table: Table, wanted: Sequence[PartitionChange], slice_bytes: int
+def _advance(
+    connection: Connection, table: Table, planned: Sequence[PartitionChange], slice_bytes: int
 ) -> int:
     move = _current_move(connection, table)
     if move is None:
-        change = next((change for change in wanted if change.has_rows), None)
+        change = next((change for change in planned if change.has_rows), None)
         if change is None:
             return 0
         move = _begin(connection, table, change.within)
@@ -159,8 +162,8 @@ def _begin(connection: Connection, table: Table, within: TimeRange) -> Move:
 
 
 def _copy_slice(connection: Connection, table: Table, move: Move, slice_bytes: int) -> int:
-    found = partitions_of(connection, table)
-    end = slice_end(TimeRange(move.copied_until, move.within.end), found, slice_bytes)
+    partitions = partitions_of(connection, table)
+    end = slice_end(TimeRange(move.copied_until, move.within.end), partitions, slice_bytes)
     part = TimeRange(move.copied_until, end)
     copied = connection.exec_driver_sql(partition_queries.copy(table, move.target, part)).rowcount
     connection.execute(partition_queries.note_progress(table.name, copied_until=end))
@@ -168,7 +171,7 @@ def _copy_slice(connection: Connection, table: Table, move: Move, slice_bytes: i
 
 
 def slice_end(left: TimeRange, partitions: Sequence[Partition], most_bytes: int) -> datetime:
-    """The end of a slice of about so many bytes, and of a minute at least, from the start of a range."""
+    """Return the end of a slice of about `most_bytes`, at least a minute long, from the start of a range."""
     default_bytes = sum(each.bytes for each in partitions if each.is_default)
     position, bytes_left = left.start, float(most_bytes)
     while position < left.end and bytes_left > 0:
@@ -185,7 +188,7 @@ def slice_end(left: TimeRange, partitions: Sequence[Partition], most_bytes: int)
 def _source_at(
     at: datetime, end: datetime, partitions: Sequence[Partition], default_bytes: int
 ) -> tuple[TimeRange, int]:
-    """The partition that holds a time, and its size; or the gap that the default partition covers."""
+    """Return the partition that contains a time, or the gap for the default one; and its size."""
     ranged = [each for each in partitions if not each.is_default]
     for each in ranged:
         if each.within.start <= at < each.within.end:
@@ -195,14 +198,14 @@ def _source_at(
 
 
 def _finish(connection: Connection, table: Table, move: Move) -> int:
-    """Let the target take the place of its sources. Others wait for what happens behind the lock only."""
+    """Replace the sources by the target; others wait only for the part within the lock."""
     late = _catch_up(connection, table, move)
     connection.execute(partition_queries.analyze(move.target))
     connection.execute(partition_queries.RAW_FOR_ONESELF)
     if _is_obsolete(connection, table, move):
         connection.execute(partition_queries.drop([move.target]))
         connection.execute(partition_queries.end_move(table.name))
-        _log.info("move_given_up", to=move.target)
+        _log.info("move_abandoned", to=move.target)
         return 1
     current = _current_move(connection, table) or move
     late += _catch_up(connection, table, current)
@@ -215,7 +218,7 @@ def _finish(connection: Connection, table: Table, move: Move) -> int:
 
 
 def _catch_up(connection: Connection, table: Table, move: Move) -> int:
-    """Copy the rows of batches that may not have been there yet when we copied before."""
+    """Copy the rows of batches that may have been committed after the earlier copies."""
     oldest = connection.execute(partition_queries.oldest_transaction()).scalar_one()
     query = partition_queries.late_batches(move.within, move.caught_up_xact_id)
     batch_ids = connection.execute(query).scalars().all()
@@ -227,7 +230,7 @@ def _catch_up(connection: Connection, table: Table, move: Move) -> int:
 
 
 def _is_obsolete(connection: Connection, table: Table, move: Move) -> bool:
-    """Whether retention dropped some of its rows meanwhile, or a partition crosses its ends."""
+    """Return whether retention has dropped some of its rows, or a partition crosses its ends."""
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     return (since is not None and since > move.within.start) or any(
         overlap(each.within, move.within) and not contains(move.within, each.within)
@@ -237,12 +240,12 @@ def _is_obsolete(connection: Connection, table: Table, move: Move) -> bool:
 
 
 def _remove_sources(connection: Connection, table: Table, within: TimeRange) -> int:
-    """Drop the partitions inside a range, and take its rows out of the default one."""
-    found = partitions_of(connection, table)
-    sources = [each.name for each in found if not each.is_default and contains(within, each.within)]
+    """Drop the partitions inside a range, and delete its rows from the default one."""
+    partitions = partitions_of(connection, table)
+    sources = [each.name for each in partitions if not each.is_default and contains(within, each.within)]
     if sources:
         connection.execute(partition_queries.drop(sources))
-    for default in (each for each in found if each.is_default):
+    for default in (each for each in partitions if each.is_default):
         extent = _extent(connection, default)
         if extent is None or not overlap(extent, within):
             continue

@@ -1,7 +1,7 @@
-"""Deletes what is too old: raw rows by the day, history by its resolution, records of what was done.
+"""Deletes old rows: raw rows by the day, history by its resolution, records of runs, commands and events.
 
-What is to be deleted stands in `horizons` first, and from then on counts for nobody: neither for readers
-nor, should a message come that late, for the lanes, since nobody could tell whether it was counted.
+The horizon is moved first. From then on older rows are ignored by readers and, should a message arrive that
+late, by the lanes, since it would be unknown whether it was counted.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,10 +38,10 @@ from schemas.tables.raw import PARTITIONED
 from schemas.times.time_ranges import DAY_S, TimeRange, widened
 
 MOST_PARTITIONS = 60
-"""Partitions that one run drops: each takes some seven locks."""
+"""Most partitions that one run drops: each takes some seven locks."""
 
 MOST_ROWS = 500_000
-"""Rows of a table that one run deletes."""
+"""Most rows of a table that one run deletes."""
 
 TABLES = {
     1: (network_history,),
@@ -50,8 +50,8 @@ TABLES = {
     3600: (network_history,),
 }
 
-Kept = Mapping[int, timedelta]
-"""How long each resolution is kept; one that is missing is kept for ever."""
+Retention = Mapping[int, timedelta]
+"""Retention by resolution; a missing one is kept for ever."""
 
 
 class OutdatedPartition(Struct, frozen=True):
@@ -59,57 +59,58 @@ class OutdatedPartition(Struct, frozen=True):
 
     partition: Partition
     outdated: TimeRange
-    """What of its range is outdated."""
+    """The outdated part of its range."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of it is to stay, so that it may be dropped."""
+        """Whether all of it is outdated, so that it may be dropped."""
         return not self.partition.is_default and self.outdated == self.partition.within
 
     @property
     def is_oldest(self) -> bool:
-        """Whether it takes all rows that are older than any: it is emptied, but stays."""
+        """Whether it is the oldest partition, without a lower bound: it is emptied, but stays."""
         return not self.partition.is_default and self.outdated.start.year == 1
 
 
-def limit(kept: timedelta, now: datetime) -> datetime:
-    """What is to go is before this midnight, UTC."""
-    return widened(TimeRange(now - kept, now - kept), DAY_S).start
+def limit(retention: timedelta, now: datetime) -> datetime:
+    """Return the UTC midnight before which rows are outdated."""
+    return widened(TimeRange(now - retention, now - retention), DAY_S).start
 
 
 def outdated_partitions(connection: Connection, since: datetime) -> list[OutdatedPartition]:
-    """Partitions of our raw tables that reach back before a time, oldest first, default ones last."""
-    found = (each for table in PARTITIONED for each in partitions_of(connection, table))
+    """Return partitions of the raw tables that begin before a time, oldest first, default ones last."""
+    partitions = (each for table in PARTITIONED for each in partitions_of(connection, table))
     outdated = (
         OutdatedPartition(
             each, TimeRange(each.within.start, since if each.is_default else min(each.within.end, since))
         )
-        for each in found
+        for each in partitions
         if each.is_default or each.within.start < since
     )
     return sorted(outdated, key=lambda each: (each.partition.is_default, each.outdated.start))
 
 
-def drop_raw_days(connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
-    """Drop raw rows of days that no lane has still to read, and the partitions of which nothing is to stay.
+def drop_raw_days(
+    connection: Connection, now: datetime, retention: Retention, *, is_archived: bool = False
+) -> int:
+    """Move the horizon of raw rows over days that every lane has read, and drop outdated partitions.
 
-    That takes the raw tables for itself, for an instant. Where it cannot have them soon it gives up, and
-    the next run tries again. With an archive, only days of which it has every row go. Answers the number of
-    partitions that went.
+    It locks the raw tables exclusively, for an instant; if a lock times out, the next run tries again. With
+    an archive, only days that it has completely are dropped. Returns the number of dropped partitions.
 
     Raises:
-        OperationalError: somebody else has had them for too long.
+        OperationalError: the lock timed out.
     """
-    if RAW_S not in kept:
+    if RAW_S not in retention:
         return 0
-    until = limit(kept[RAW_S], now)
-    known = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    until = limit(retention[RAW_S], now)
+    previous = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     since = _droppable_until(connection, until, is_archived=is_archived)
-    if since <= (known or BEGINNING) and not _doomed(connection, since):
+    if since <= (previous or BEGINNING) and not _doomed(connection, since):
         return 0
     connection.execute(partition_queries.LIMIT_LOCK_WAIT)
     connection.execute(partition_queries.RAW_FOR_ONESELF)
-    # Anew: nothing can come in between any more.
+    # Read again under the lock.
     since = _droppable_until(connection, until, is_archived=is_archived)
     doomed = _doomed(connection, since)[:MOST_PARTITIONS]
     if whole := [each.partition.name for each in doomed if not each.is_oldest]:
@@ -122,7 +123,7 @@ def drop_raw_days(connection: Connection, now: datetime, kept: Kept, *, is_archi
 
 
 def _droppable_until(connection: Connection, until: datetime, *, is_archived: bool) -> datetime:
-    """The end of the days before a time that every lane has read, and the archive, if there is one, has."""
+    """Return the end of the days before a time that every lane has read and the archive, if any, contains."""
     if is_archived:
         until = min(until, archived_until(connection))
     first = connection.execute(retention_queries.first_pending_day(until.date())).scalar_one()
@@ -141,20 +142,21 @@ def _has_rows(connection: Connection, outdated: OutdatedPartition) -> bool:
     return bool(connection.execute(partition_queries.has_rows(outdated.partition.name)).scalar_one())
 
 
-def delete_raw_rows(connection: Connection, _now: datetime, kept: Kept, *, is_archived: bool = False) -> int:
-    """Delete outdated rows from partitions of which a part is to stay.
+def delete_raw_rows(
+    connection: Connection, _now: datetime, retention: Retention, *, is_archived: bool = False
+) -> int:
+    """Delete outdated rows from partitions that are kept in part.
 
     With an archive, only once it and all lanes have every row of dropped days.
-
-    Answers the rows deleted, of many only some.
+    Returns the number of deleted rows, at most `MOST_ROWS` of a table.
     """
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
-    if RAW_S not in kept or since is None:
+    if RAW_S not in retention or since is None:
         return 0
     with connection.begin_nested() as attempt:
         deleted = _delete_outdated(connection, since)
         if is_archived and _droppable_until(connection, since, is_archived=True) < since:
-            attempt.rollback()  # a late row may be among them that a lane or the archive has still to read
+            attempt.rollback()  # they may include a late row that a lane or the archive has not read yet
             return 0
     return deleted
 
@@ -168,14 +170,14 @@ def _delete_outdated(connection: Connection, since: datetime) -> int:
     return deleted
 
 
-def forget_buckets(connection: Connection, now: datetime, kept: Kept) -> int:
-    """Delete history that is too old in its resolution; returns the rows deleted, of many only some.
+def forget_buckets(connection: Connection, now: datetime, retention: Retention) -> int:
+    """Delete history beyond its resolution's retention; returns the deleted rows, limited by `MOST_ROWS`.
 
-    From the horizon's commit on they count no more, wherever they still are.
+    Once the horizon is committed, remaining rows before it are ignored.
     """
     return sum(
-        _forget(connection, table, resolution_s, limit(kept[resolution_s], now))
-        for resolution_s in sorted(TABLES.keys() & kept.keys())
+        _forget(connection, table, resolution_s, limit(retention[resolution_s], now))
+        for resolution_s in sorted(TABLES.keys() & retention.keys())
         for table in TABLES[resolution_s]
     )
 
@@ -205,53 +207,55 @@ def forget_oldest(
     return connection.execute(retention_queries.forget_until(table, time_column, conditions, until)).rowcount
 
 
-def trim_books(connection: Connection, now: datetime, runs_kept: timedelta) -> int:
-    """Forget old job runs, and batches whose raw rows have all been dropped; returns the rows deleted."""
+def trim_records(connection: Connection, now: datetime, runs_kept: timedelta) -> int:
+    """Delete old job runs, and batches whose raw rows have all been dropped; returns the deleted rows."""
     runs = retention_queries.forget(job_runs, retention_queries.old_runs(now - runs_kept), MOST_ROWS)
     trimmed = connection.execute(runs).rowcount
     since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     if since is not None:
-        done = retention_queries.forget(ingest_batches, retention_queries.done_batches(since), MOST_ROWS)
-        trimmed += connection.execute(done).rowcount
+        batches = retention_queries.forget(ingest_batches, retention_queries.done_batches(since), MOST_ROWS)
+        trimmed += connection.execute(batches).rowcount
     return trimmed
 
 
-def trim_live_changes(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Delete old changes of live streams, but for the newest: numbering goes on from its position.
+def trim_live_changes(connection: Connection, now: datetime, retention: timedelta) -> int:
+    """Delete old changes of live streams, but for the newest: numbering continues from its position.
 
-    A client that missed a change without a number could not be sent a `reset`: all are numbered first.
+    All are numbered first: a client that missed a change without a number could not be sent a `reset`.
     """
     connection.execute(number_alone())
     connection.execute(number())
     trimmed = retention_queries.forget(
-        live_changes, retention_queries.old_live_changes(now - kept), MOST_ROWS
+        live_changes, retention_queries.old_live_changes(now - retention), MOST_ROWS
     )
     return connection.execute(trimmed).rowcount
 
 
-def trim_commands(connection: Connection, now: datetime, kept: timedelta) -> int:
-    """Forget commands that ended long ago; returns the rows deleted."""
-    closed = retention_queries.forget(commands, retention_queries.closed_commands(now - kept), MOST_ROWS)
+def trim_commands(connection: Connection, now: datetime, retention: timedelta) -> int:
+    """Delete commands that ended long ago; returns the deleted rows."""
+    closed = retention_queries.forget(commands, retention_queries.closed_commands(now - retention), MOST_ROWS)
     return connection.execute(closed).rowcount
 
 
-def trim_events(connection: Connection, now: datetime, kept: timedelta | None) -> int:
-    """Forget what single VENs did in events that ended long ago; returns the rows deleted.
+def trim_events(connection: Connection, now: datetime, retention: timedelta | None) -> int:
+    """Delete per-VEN participation of events that ended long ago; returns the deleted rows.
 
-    The events stay, and what the portfolio delivered in each.
+    The events and the portfolio's settlements stay.
     """
-    if kept is None:
+    if retention is None:
         return 0
     return sum(
         connection.execute(
-            retention_queries.forget(table, retention_queries.of_old_events(table, now - kept), MOST_ROWS)
+            retention_queries.forget(
+                table, retention_queries.of_old_events(table, now - retention), MOST_ROWS
+            )
         ).rowcount
         for table in (ven_settlements, event_shares, event_reductions, event_participations)
     )
 
 
 class Preview(Struct, frozen=True):
-    """A line of what retention would do."""
+    """A line of the preview of retention."""
 
     what: str
     before: datetime
@@ -261,13 +265,13 @@ class Preview(Struct, frozen=True):
 
 
 def preview(
-    connection: Connection, now: datetime, kept: Kept, *, is_archived: bool = False
+    connection: Connection, now: datetime, retention: Retention, *, is_archived: bool = False
 ) -> Iterator[Preview]:
-    """What the next runs would delete; writes nothing."""
-    if RAW_S in kept:
-        yield from _preview_raw(connection, limit(kept[RAW_S], now), is_archived=is_archived)
-    for resolution_s in sorted(TABLES.keys() & kept.keys()):
-        since = limit(kept[resolution_s], now)
+    """Yield what the next runs would delete, without deleting it."""
+    if RAW_S in retention:
+        yield from _preview_raw(connection, limit(retention[RAW_S], now), is_archived=is_archived)
+    for resolution_s in sorted(TABLES.keys() & retention.keys()):
+        since = limit(retention[resolution_s], now)
         for table in TABLES[resolution_s]:
             outdated = retention_queries.outdated(table, resolution_s, since)
             count = connection.execute(retention_queries.count(table, outdated)).scalar_one()
@@ -276,7 +280,7 @@ def preview(
 
 
 def _preview_raw(connection: Connection, since: datetime, *, is_archived: bool) -> Iterator[Preview]:
-    """A line for each table that would be dropped or emptied, or lose some rows."""
+    """Yield a line for each partition that would be dropped or emptied, or lose some rows."""
     until = archived_until(connection) if is_archived else since
     for each in outdated_partitions(connection, since):
         name, end = each.partition.name, each.outdated.end

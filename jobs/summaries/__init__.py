@@ -1,1 +1,1 @@
-"""From raw rows to summary tables: the two lanes, and recomputing a range."""
+"""Computes summary tables from raw rows: the two lanes, and the recomputation of a range."""

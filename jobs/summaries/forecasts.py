@@ -1,6 +1,6 @@
-"""The forecast by load type: half hours that have changed are summed again, then the forecast is recomputed.
+"""The forecast by load type: changed half hours are summed again, then the forecast is recomputed.
 
-Both are functions of what is stored: to run them again changes nothing.
+Both depend only on stored rows, and are idempotent.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ from schemas.times.time_ranges import TimeRange, widened
 
 FEWEST_AT_ONCE, MOST_AT_ONCE = 8, 96
 LOADS_AT_ONCE = 500_000
-"""Half hours of one transaction, and of how many loads together: each sample in which a load gives its shed
+"""Most half hours of one transaction, and most loads times half hours: each sample with a load's shed
 capability is read.
 """
 
 LOOK_BACK = timedelta(days=LOOK_BACK_DAYS + 2)
-"""Half hours of which history is kept: to the similar days of the last half hour that is forecast."""
+"""History to keep, in half hours: back to the similar days of the last half hour that is forecast."""
 
 HEARD_WITHIN = timedelta(days=7)
 """Loads that were silent for longer are not forecast."""
@@ -46,9 +46,9 @@ def forecast_load_types(
     holidays: str = "",
     gone_after: timedelta | None = GONE_AFTER,
 ) -> int:
-    """Sum some of the stale half hours, and if these are the last, make the forecast; returns rows written.
+    """Sum some stale half hours; if none remain, recompute the forecast. Returns the rows written.
 
-    Half hours that are not over wait. Days are those of `time_zone`; `holidays` as in `HOLIDAYS`.
+    Half hours that are not over stay stale. Days are those of `time_zone`; `holidays` as in `HOLIDAYS`.
     """
     connection.execute(locks.exclusive(locks.FORECAST))
     origin = widened(TimeRange(now, now), int(HALF_HOUR.total_seconds())).start
@@ -60,7 +60,7 @@ def forecast_load_types(
         return rows
     if not stale and connection.execute(queries.origin()).scalar_one() == origin:
         return 0
-    return rows + _make_forecast(connection, origin, time_zone, holidays, gone_after)
+    return rows + _recompute_forecast(connection, origin, time_zone, holidays, gone_after)
 
 
 def _take_stale(connection: Connection, origin: datetime, most: int) -> Sequence[datetime]:
@@ -71,7 +71,7 @@ def _take_stale(connection: Connection, origin: datetime, most: int) -> Sequence
 
 
 def _sum_half_hours(connection: Connection, half_hours: Sequence[datetime]) -> int:
-    """Recompute the sums of some half hours."""
+    """Recompute the sums of half hours."""
     if not half_hours:
         return 0
     connection.execute(summary_queries.HOLD_RAW)
@@ -82,7 +82,7 @@ def _sum_half_hours(connection: Connection, half_hours: Sequence[datetime]) -> i
 
 
 def _ranges(half_hours: Sequence[datetime]) -> list[TimeRange]:
-    """Ranges that hold some half hours and no others, oldest first."""
+    """Return ranges that contain exactly the given half hours, oldest first."""
     ranges = list[TimeRange]()
     for start in sorted(half_hours):
         if ranges and ranges[-1].end == start:
@@ -92,7 +92,7 @@ def _ranges(half_hours: Sequence[datetime]) -> list[TimeRange]:
     return ranges
 
 
-def _make_forecast(
+def _recompute_forecast(
     connection: Connection, origin: datetime, time_zone: str, holidays: str, gone_after: timedelta | None
 ) -> int:
     history = fetch(connection, queries.history(origin), LoadTypeHalfHourFrame)
@@ -101,6 +101,6 @@ def _make_forecast(
     if present.is_empty():
         return 0
     calendar = calendar_for(time_zone, holidays, LOOK_BACK_DAYS, origin + HORIZON)
-    made = forecast(history, present, origin, calendar)
-    write(connection, made, load_type_forecasts, merging_queries.replace)
-    return made.height
+    rows = forecast(history, present, origin, calendar)
+    write(connection, rows, load_type_forecasts, merging_queries.replace)
+    return rows.height

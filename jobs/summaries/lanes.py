@@ -1,7 +1,8 @@
 """The two lanes from raw rows to summary tables, and the totals that follow each.
 
-A lane's step adds claimed batches to summary rows that merge, so any number of workers may take it at
-once. The step behind it recomputes what does not merge, under a lock: the last to run sees all.
+A lane's first step adds claimed batches to mergeable summary rows, so any number of workers may run it
+concurrently. The step after it recomputes, under a lock, what cannot be merged: the last run sees all
+batches.
 """
 
 from datetime import datetime, timedelta
@@ -37,11 +38,11 @@ from schemas.times.instants import from_microseconds
 from schemas.times.local_days import local_day, midnight_us
 
 SLOTS_AT_ONCE = 500
-"""Of a large fleet, some seconds of PostgreSQL; a width that changes far back makes thousands stale."""
+"""Most slots of one step: some seconds of PostgreSQL for a large fleet; a new width may mark thousands."""
 
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
-    """New rows to the latest values and to network history; returns the number of rows read."""
+    """Add claimed rows to the latest values and to network history; returns the number of rows read."""
     connection.execute(locks.shared(locks.lane("snapshot")))
     connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "snapshot")
@@ -76,7 +77,7 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
 
 
 def network_buckets(reports: pl.DataFrame) -> pl.DataFrame:
-    """Rows of `network_history` in all resolutions."""
+    """Return rows of `network_history` in all resolutions."""
     finest, *coarser = history.NETWORK_RESOLUTIONS_S
     buckets = bucket_samples(reports, [], finest)
     return pl.concat([buckets, *(coarsen(buckets, [], resolution_s) for resolution_s in coarser)])
@@ -88,9 +89,9 @@ def refresh_totals(
     gone_after: timedelta | None = GONE_AFTER,
     time_zone: str = "UTC",
 ) -> int:
-    """The network's totals and those of each load type, from the latest values; returns rows written.
+    """Recompute the totals of the network and of each load type from the latest values; returns rows written.
 
-    Without loads that lie further than `gone_after` behind their VEN. Today is a day of `time_zone`.
+    Loads that lag further than `gone_after` behind their VEN are left out. Today is a day of `time_zone`.
     """
     connection.execute(locks.exclusive(locks.TOTALS))
     vens = fetch(connection, ven_sums(gone_after), StatusSumsFrame)
@@ -105,14 +106,14 @@ def refresh_totals(
 
 
 def _energy_today(connection: Connection, now: datetime, time_zone: str) -> totals.EnergyToday:
-    """A slot that the day's begin cuts counts where it begins."""
+    """Return today's energy; a slot that spans the start of the day counts for the day in which it begins."""
     day = local_day(now, time_zone)
     start = from_microseconds(midnight_us(day, time_zone))
     return totals.EnergyToday(day, connection.execute(totals_queries.energy_since(start)).scalar_one())
 
 
 def consume_history_batches(connection: Connection, _now: datetime) -> int:
-    """New samples to the buckets of their VENs and loads; returns the number of rows read."""
+    """Add claimed samples to the buckets of their VENs and loads; returns the number of rows read."""
     connection.execute(locks.shared(locks.lane("history")))
     connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "history")
@@ -130,7 +131,7 @@ def consume_history_batches(connection: Connection, _now: datetime) -> int:
 
 
 def refresh_energy(connection: Connection, _now: datetime) -> int:
-    """The network's energy where VEN history or slot widths have changed; returns slots done."""
+    """Recompute the network's energy where VEN history or slot widths have changed; returns the slots."""
     connection.execute(locks.exclusive(locks.ENERGY))
     stale = connection.execute(totals_queries.take_stale_slots(SLOTS_AT_ONCE)).scalars().all()
     if not stale:
@@ -144,9 +145,9 @@ def refresh_energy(connection: Connection, _now: datetime) -> int:
 
 
 def _mark_stale(connection: Connection, instants: pl.Series) -> None:
-    """Mark the half hours of which something about loads has come.
+    """Mark half hours as stale for which values of loads have arrived.
 
-    Shed capability is in samples, whose buckets the history lane merges, and in descriptions, which only the
+    Shed capability comes in samples, which the history lane merges, and in descriptions, which only the
     snapshot lane reads.
     """
     half_hours = instants.alias("bucket").dt.truncate(HALF_HOUR).unique().to_frame()
@@ -154,6 +155,6 @@ def _mark_stale(connection: Connection, instants: pl.Series) -> None:
 
 
 def _countable(connection: Connection, samples: pl.DataFrame) -> pl.DataFrame:
-    """Samples that history may still count: of dropped days it is unknown which were counted."""
+    """Return the samples that history may still count: of dropped days it is unknown which were counted."""
     since = connection.execute(retention_queries.horizon(history.RAW_S)).scalar_one_or_none()
     return samples if since is None else samples.filter(pl.col("ts") >= since)

@@ -1,4 +1,4 @@
-"""Claiming batches: each is consumed once by each lane, by whichever worker claims it first."""
+"""Claims batches: each lane consumes each batch once, in the worker that claims it first."""
 
 from collections.abc import Iterator
 
@@ -15,13 +15,13 @@ from schemas.times.time_ranges import TimeRange, ranges_of_days
 
 MOST_BATCHES = 20_000
 MOST_ROWS = 500_000
-"""Bounds of one claim, and so of a cycle's memory: half a million rows are some 100 MB of frames."""
+"""Most rows of one claim, which bounds a cycle's memory: half a million rows are some 100 MB of frames."""
 
 MOST_RANGES = 16
-"""Of device time, for one query: each is looked for in the partitions that it touches."""
+"""Most ranges of device time in one query: each is searched in the partitions that it touches."""
 
 FIRST_PAGE = 4
-"""Batches that a claim locks before it knows how many rows a batch has."""
+"""Batches that a claim locks first, before it has seen how many rows a batch has."""
 
 
 class Claim(Struct, frozen=True):
@@ -31,10 +31,10 @@ class Claim(Struct, frozen=True):
     batch_ids: list[int]
     rows: int
     within: list[TimeRange]
-    """Ranges of device time that hold the batches' rows in partitioned tables, but for a few spare days."""
+    """Ranges of device time that contain the batches' rows in partitioned tables, with a few extra days."""
 
     def read(self, table: Table, model: type[Frame]) -> pl.DataFrame:
-        """The rows that these batches brought to a raw table."""
+        """Return the rows of these batches in a raw table."""
         within = self.within if table in PARTITIONED else None
         return fetch(
             self.connection, pending_queries.rows_of_batches(table, model, self.batch_ids, within), model
@@ -42,7 +42,7 @@ class Claim(Struct, frozen=True):
 
 
 def claim(connection: Connection, lane: str, most_rows: int = MOST_ROWS) -> Claim | None:
-    """Claim the oldest batches that a lane has pending and no other worker has locked; None without any.
+    """Claim the oldest pending batches of a lane that no other worker has locked; None without any.
 
     A claim locks little more than it consumes, so that workers that claim at the same time get equal parts
     of a backlog. A batch whose transaction is not quite over is left for the next claim.
@@ -59,7 +59,7 @@ def claim(connection: Connection, lane: str, most_rows: int = MOST_ROWS) -> Clai
 
 
 def _pending(connection: Connection, lane: str, most_rows: int) -> Iterator[pl.DataFrame]:
-    """Pending batches, locked page by page until they have enough rows; at least one page, perhaps empty."""
+    """Lock pending batches page by page until they have enough rows; the first page may be empty."""
     batches, rows, size = 0, 0, FIRST_PAGE
     with paged(connection, pending_queries.pending(lane, MOST_BATCHES), ClaimFrame) as read:
         while True:
@@ -72,9 +72,9 @@ def _pending(connection: Connection, lane: str, most_rows: int) -> Iterator[pl.D
 
 
 def page_size(batches: int, rows: int, most_rows: int) -> int:
-    """How many batches to lock next, from how many rows those locked so far have.
+    """Return how many batches to lock next, from the rows of those locked so far.
 
-    As many as are likely to be consumed, but at most three times as many as before: the next ones may be
+    As many as will probably be consumed, but at most three times as many as before: the next ones may be
     larger.
     """
     likely = batches * (most_rows - rows) // max(rows, 1)

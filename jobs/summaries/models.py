@@ -1,4 +1,4 @@
-"""The frames that jobs read: the columns of a table that a transform needs, and no payloads."""
+"""The frames that jobs read: only the columns that a transform needs, without payloads."""
 
 import polars as pl
 
@@ -59,9 +59,9 @@ class LoadSampleFrame(Frame):
 
 
 class StatusSumsFrame(Frame):
-    """Registered VENs whose last status is the same (null: none yet).
+    """Sums over registered VENs by their last status (null: none yet).
 
-    `whole_shed_power_kw` is what those of them shed now that report no loads, and so count as one.
+    `whole_shed_power_kw` is the shed power of those that report no loads, and so count as one.
     """
 
     status: str = pa.Field(nullable=True)
@@ -73,7 +73,7 @@ class StatusSumsFrame(Frame):
 
 
 class LoadSumsFrame(Frame):
-    """Loads of one type (null: not said), by whether they, and their VENs, may be controlled now."""
+    """Sums over loads by type (null: unknown), and by whether they, and their VENs, may be controlled now."""
 
     load_type: str = pa.Field(nullable=True)
     enabled: bool
@@ -84,7 +84,7 @@ class LoadSumsFrame(Frame):
 
 
 class PresentLoadsFrame(Frame):
-    """How many loads of a type report usage, and how many are enabled and report what they could shed."""
+    """Loads of a type that report usage, and enabled ones that report their shed capability."""
 
     load_type: str = pa.Field(unique=True)
     used_loads: int = pa.Field(ge=0)
@@ -92,7 +92,7 @@ class PresentLoadsFrame(Frame):
 
 
 class WatchedVenFrame(Frame):
-    """VENs whose presence is in question: silent for a while, or heard after another status than `online`."""
+    """VENs whose presence may change: silent for a while, or heard after a status other than `online`."""
 
     ven_id: str = pa.Field(unique=True)
     status: str = pa.Field(nullable=True)
@@ -102,7 +102,7 @@ class WatchedVenFrame(Frame):
 
 
 class RecentReportFrame(Frame):
-    """The last few reports of some VENs."""
+    """The last few reports of VENs."""
 
     ven_id: str
     ts: Utc
@@ -110,7 +110,7 @@ class RecentReportFrame(Frame):
 
 
 class PresentWidthFrame(Frame):
-    """How wide VENs' slots are now, s."""
+    """The current slot widths of VENs, s."""
 
     ven_id: str = pa.Field(unique=True)
     width_s: pl.Int32
@@ -124,14 +124,14 @@ class ReportTimeFrame(Frame):
 
 
 class SlotSizeFrame(Frame):
-    """How many reports and samples a slot has."""
+    """The number of reports and samples of a slot."""
 
     slot: Utc
     rows: int
 
 
 class VenSizeFrame(Frame):
-    """How many reports and samples a VEN has."""
+    """The number of reports and samples of a VEN."""
 
     ven_id: str
     rows: int
@@ -147,7 +147,7 @@ class CandidateFrame(Frame):
 
 
 class ShareFrame(Frame):
-    """Available and requested power of the participants of an event, kW; until when."""
+    """Available and requested power of the participants of an event, kW, and the end of their request."""
 
     ven_id: str = pa.Field(unique=True)
     available_kw: float = pa.Field(ge=0)
@@ -157,7 +157,7 @@ class ShareFrame(Frame):
 
 
 class LoadToShedFrame(Frame):
-    """Loads that an event may ask, with what each could shed, kW."""
+    """Loads that an event may target, with what each could shed, kW."""
 
     ven_id: str
     load_id: str
@@ -167,8 +167,8 @@ class LoadToShedFrame(Frame):
 class FollowedPartFrame(EventParticipationFrame):
     """Participations that are not over, or opted out, with the VEN's answer and its newest report.
 
-    `is_unwanted`: it is not asked any more: retired, in maintenance, no target, or notified of other loads;
-    `has_opt_out`: people have opted it out for now.
+    `is_unwanted`: it is not requested any more: retired, in maintenance, no target, or notified of other
+    loads; `has_opt_out`: people have opted it out for now.
     """
 
     command_status: str = pa.Field(nullable=True)

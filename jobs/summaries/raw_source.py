@@ -1,4 +1,4 @@
-"""Raw rows from elsewhere than PostgreSQL."""
+"""The interface to raw rows outside PostgreSQL."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,7 +11,7 @@ from schemas.tables import Frame
 
 
 class RawSource(Protocol):
-    """The rows of a range of time, as far as the summary counts them."""
+    """The rows of a range of time that the summary counts."""
 
     def rows(
         self, table: Table, model: type[Frame], vens: VenRange, ven_ids: Sequence[str] | None

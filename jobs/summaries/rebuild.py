@@ -1,4 +1,4 @@
-"""Verify and rebuild the summary from raw rows, in chunks, while everything else runs."""
+"""Verifies and rebuilds the summary from raw rows, in chunks, while all programs run."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,16 +26,16 @@ from schemas.times.instants import EPOCH, MICROSECOND
 from schemas.times.time_ranges import TimeRange, days, even_parts, widened
 
 MOST_ROWS = 500_000
-"""Raw rows that are in memory at once, some 100 MB of frames; a single VEN may have more in one slot."""
+"""Most raw rows in memory at once, some 100 MB of frames; a single VEN may have more in one slot."""
 
 LONGEST_PAUSE_S = 60.0
-"""Between two statements of a rebuild; a lane stands still until a frozen one loses its locks."""
+"""Idle timeout between two statements of a rebuild: a lane is blocked until a frozen one loses its locks."""
 
 COARSEST_S = max(NETWORK_RESOLUTIONS_S)
 
 
 class Chunk(Struct, frozen=True):
-    """A part of the range that is done, and what was not as it should be there."""
+    """A finished part of the range, and its differences."""
 
     within: TimeRange
     differences: pl.DataFrame
@@ -43,11 +43,11 @@ class Chunk(Struct, frozen=True):
 
 
 def whole_range(connection: Connection, start: datetime | None, end: datetime | None) -> TimeRange | None:
-    """Whole hours around what is asked for; an open end is the first or the last that is stored, or that
-    the summary covers, which is more only if it is wrong.
+    """Return whole hours around a requested range; an open end is the first or the last that is stored, or
+    that the summary covers, which is more only if it is wrong.
 
-    Of the days whose raw rows retention has dropped nothing can be said, so it begins after them. None if
-    nothing is left.
+    Days whose raw rows retention has dropped cannot be verified, so the range begins after them. None if
+    it is empty then.
     """
     since, stored = raw_since(connection), _stored(connection)
     if stored is not None and (start is None or end is None):
@@ -55,8 +55,8 @@ def whole_range(connection: Connection, start: datetime | None, end: datetime | 
         start, end = start or covered.start, end or covered.end
     if start is None or end is None:
         return None
-    asked = widened(TimeRange(start, end), COARSEST_S)
-    within = TimeRange(max(asked.start, since), asked.end)
+    requested = widened(TimeRange(start, end), COARSEST_S)
+    within = TimeRange(max(requested.start, since), requested.end)
     return within if within.start < within.end else None
 
 
@@ -67,16 +67,16 @@ def _stored(connection: Connection) -> TimeRange | None:
 
 def _with_strays(connection: Connection, stored: TimeRange, since: datetime) -> TimeRange:
     around = widened(stored, COARSEST_S)
-    found = [
+    strays = [
         connection.execute(summary_queries.strays(at, around, since)).one() for at in summary_queries.DATED
     ]
-    firsts = [first for first, _ in found if first is not None]
-    lasts = [last + MICROSECOND for _, last in found if last is not None]
+    firsts = [first for first, _ in strays if first is not None]
+    lasts = [last + MICROSECOND for _, last in strays if last is not None]
     return TimeRange(min([stored.start, *firsts]), max([stored.end, *lasts]))
 
 
 def raw_since(connection: Connection) -> datetime:
-    """The oldest day whose raw rows are all there; the epoch if none was ever dropped."""
+    """Return the oldest day with all its raw rows; the epoch if none was ever dropped."""
     return connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or EPOCH
 
 
@@ -93,7 +93,7 @@ def verify(
         engine: of the database.
         within: on borders of hours.
         ven_ids: only these VENs and their loads; None for all, and the network's history.
-        most_rows: of raw tables that are read at once.
+        most_rows: most raw rows to read at once.
     """
     for part, rows in _parts(engine, within, ven_ids, most_rows):
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
@@ -104,7 +104,7 @@ def verify(
 
 
 def compared(connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]) -> pl.DataFrame:
-    """What differs in a scope, in all tables of the summary; as `Chunk.differences`."""
+    """Return the differences of a scope in all tables of the summary, as `Chunk.differences`."""
     comparisons = chain.from_iterable(lane(connection, scope, ven_ranges) for lane in LANES.values())
     return pl.concat([_listed(each, _differences(each)) for each in comparisons])
 
@@ -116,7 +116,7 @@ def rebuild(
     *,
     most_rows: int = MOST_ROWS,
 ) -> Iterator[Chunk]:
-    """Correct what differs; arguments as for `verify`. A lane waits while one chunk of its tables is read."""
+    """Correct differences; arguments as for `verify`. A lane waits while one chunk of its tables is read."""
     for part, rows in _parts(engine, within, ven_ids, most_rows):
         lines = [_rebuild_lane(engine, lane, part, ven_ids, rows, most_rows) for lane in LANES]
         yield Chunk(part, pl.concat(lines))
@@ -134,7 +134,7 @@ def _parts(
 def _rows_by_slot(
     engine: Engine, within: TimeRange, ven_ids: Sequence[str] | None
 ) -> Iterator[tuple[datetime, int]]:
-    """Day by day, lazily: to count all of a long range first would show no progress."""
+    """Count rows day by day, lazily: counting a long range at once would show no progress."""
     for day in days(within):
         with engine.connect() as connection:
             query = summary_queries.rows_by_slot(Scope(day, day.start, ven_ids))
@@ -143,7 +143,7 @@ def _rows_by_slot(
 
 
 def _ven_ranges(connection: Connection, scope: Scope, rows: int, most_rows: int) -> list[VenRange]:
-    """All VENs at once, unless a slot alone has too many rows for that."""
+    """Return one range of all VENs, or several if a single slot has too many rows."""
     if rows <= most_rows:
         return [ALL_VENS]
     sizes = fetch(connection, summary_queries.rows_by_ven(scope), VenSizeFrame)
@@ -151,9 +151,9 @@ def _ven_ranges(connection: Connection, scope: Scope, rows: int, most_rows: int)
 
 
 def _scope(connection: Connection, part: TimeRange, ven_ids: Sequence[str] | None) -> Scope:
-    """From here to the end of the transaction no raw rows are dropped.
+    """Lock the raw tables, so that no rows are dropped before the end of the transaction.
 
-    A LOCK takes no snapshot: what comes after it sees what was dropped before.
+    LOCK takes no snapshot: later statements see what was dropped before.
     """
     connection.execute(summary_queries.HOLD_RAW)
     since = raw_since(connection)
@@ -172,7 +172,7 @@ def _rebuild_lane(
 
 @contextmanager
 def correcting(engine: Engine, lane: str) -> Iterator[Connection]:
-    """A transaction in which a lane stands still."""
+    """Begin a transaction that blocks a lane."""
     with engine.begin() as connection:
         admit(connection, LONGEST_PAUSE_S)
         connection.execute(locks.exclusive(locks.lane(lane)))
@@ -183,12 +183,12 @@ def correcting(engine: Engine, lane: str) -> Iterator[Connection]:
 def corrected(
     connection: Connection, lane: str, scope: Scope, ven_ranges: Sequence[VenRange]
 ) -> pl.DataFrame:
-    """Correct a lane's tables in a scope; what differed, as `Chunk.differences`."""
-    return pl.concat([_mended(connection, each) for each in LANES[lane](connection, scope, ven_ranges)])
+    """Correct a lane's tables in a scope; returns the differences, as `Chunk.differences`."""
+    return pl.concat([_correct(connection, each) for each in LANES[lane](connection, scope, ven_ranges)])
 
 
-def _mended(connection: Connection, compared: Comparison) -> pl.DataFrame:
-    """Replace the rows that differ, and delete those that no raw row accounts for."""
+def _correct(connection: Connection, compared: Comparison) -> pl.DataFrame:
+    """Replace differing rows, and delete rows without raw rows."""
     differences, keys = _differences(compared), compared.keys
     right = compared.expected.join(differences, on=keys, how="semi")
     surplus = compared.found.join(differences.filter(~pl.col("is_expected")), on=keys, how="semi")

@@ -1,7 +1,7 @@
-"""The summary tables' rows of a range, beside those that follow from the raw rows.
+"""Recomputes the summary of a range from raw rows, to compare it with the stored rows.
 
-Only rows of batches that a table's lane has consumed count: the others are not in its summary, and are
-not expected to be. So in one snapshot of the database, or with the lane held still, the two are equal.
+Only rows of batches that a table's lane has consumed count: the others are not part of its summary yet. So in
+one snapshot of the database, or while the lane is blocked, both are equal.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ from schemas.times.time_ranges import TimeRange, widened
 
 
 class Comparison(Struct, frozen=True):
-    """A table's rows in a scope: the stored and the expected ones."""
+    """The stored and the expected rows of a table in a scope."""
 
     table: Table
     found: pl.DataFrame
@@ -42,16 +42,16 @@ class Comparison(Struct, frozen=True):
 
 
 Recomputation = Callable[[Connection, Scope, Sequence[VenRange]], Iterator[Comparison]]
-"""Yields a table at a time, and reads the next one only then: it sees what was corrected meanwhile.
+"""Yields one table at a time, and reads the next only afterwards, so that it sees corrected rows.
 
-The VENs' raw rows are read range by range, so that no more rows are in memory than one range has.
+The VENs' raw rows are read range by range, so that only one range is in memory.
 """
 
 
 def snapshot_lane(
     connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]
 ) -> Iterator[Comparison]:
-    """Network history and the latest of VENs and loads."""
+    """Compare network history and the latest values of VENs and loads."""
     finest_s = NETWORK_RESOLUTIONS_S[0]
     seconds = []
     for each in ven_ranges:
@@ -70,7 +70,7 @@ def snapshot_lane(
 def history_lane(
     connection: Connection, scope: Scope, ven_ranges: Sequence[VenRange]
 ) -> Iterator[Comparison]:
-    """History of VENs and loads, and the network's energy, which follows from that of the VENs."""
+    """Compare the history of VENs and loads, and the network's energy, which is computed from VENs'."""
     for each in ven_ranges:
         part = replace(scope, vens=each)
         panels = _consumed(connection, raw.ven_telemetry, VenSampleFrame, "history", part)
@@ -110,7 +110,7 @@ def _network_history(connection: Connection, seconds: pl.DataFrame, scope: Scope
 def _slots_around(
     connection: Connection, slots: pl.DataFrame, inner: TimeRange, outer: TimeRange
 ) -> pl.DataFrame:
-    """Slots of a range, and those that the table has around it: a wide bucket may reach beyond a chunk."""
+    """Return slots of a range, and stored ones around it: a wide bucket may reach beyond a chunk."""
     around = [
         _buckets(connection, network_table, beside, SLOT_S).select(slots.columns)
         for beside in (TimeRange(outer.start, inner.start), TimeRange(inner.end, outer.end))
@@ -126,7 +126,7 @@ def _entity_history(connection: Connection, table: Table, expected: pl.DataFrame
 
 
 def _is_kept(connection: Connection, resolution_s: int, scope: Scope) -> bool:
-    """Whether retention has left buckets of a scope; it keeps them for as long as PostgreSQL has raw rows."""
+    """Return whether retention keeps buckets of a scope; it does so while PostgreSQL has raw rows."""
     if scope.source is None:
         return True
     since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
@@ -134,7 +134,7 @@ def _is_kept(connection: Connection, resolution_s: int, scope: Scope) -> bool:
 
 
 def _energy(connection: Connection, part: TimeRange) -> Comparison:
-    """Slots that are stale are computed again anyway, and left out; wide slots are looked at whole."""
+    """Compare energies without stale slots, which are recomputed anyway; wide slots are compared whole."""
     within = widened(part, WIDEST_S)
     is_current = summary_queries.is_current(ven_history.c.bucket, within)
     computed = totals_queries.network_energy_of(*is_current)
@@ -149,22 +149,22 @@ def _buckets(connection: Connection, table: Table, within: TimeRange, resolution
 
 
 def _latest(
-    connection: Connection, table: Table, kept: Latest, fresh: pl.DataFrame, scope: Scope
+    connection: Connection, table: Table, rules: Latest, fresh: pl.DataFrame, scope: Scope
 ) -> Comparison:
-    """Latest values without what the scope's messages gave, and then with what its raw rows give.
+    """Compare latest values with those recomputed from the scope's raw rows.
 
-    Where these no longer give a value, older raw rows do, as far as there are any.
+    Values that these rows no longer give are taken from older raw rows, if there are any.
     """
     ven_ids = fresh.get_column("ven_id").unique().to_list()
     found = fetch_unchecked(
-        connection, summary_queries.latest(table, kept, scope, ven_ids), FRAMES[table.name]
+        connection, summary_queries.latest(table, rules, scope, ven_ids), FRAMES[table.name]
     )
-    parts = [without(found, kept, scope.within), fresh.select(found.columns)]
-    rebuilt = newest(parts, kept)
-    if forgotten := lost(found, rebuilt, kept):
+    parts = [without(found, rules, scope.within), fresh.select(found.columns)]
+    rebuilt = newest(parts, rules)
+    if forgotten := lost(found, rebuilt, rules):
         before = Scope(TimeRange(scope.since, scope.within.start), scope.since, forgotten)
         older = _older(connection, table, before).select(found.columns)
-        rebuilt = newest([*parts, older], kept)
+        rebuilt = newest([*parts, older], rules)
     return Comparison(table, found, rebuilt)
 
 

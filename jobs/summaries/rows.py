@@ -1,4 +1,4 @@
-"""Frames out of the database and back: COPY both ways, types pinned, every frame checked at the border."""
+"""Reads frames from the database and writes them back by COPY, with pinned types and validated models."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +21,13 @@ from schemas.tables import FRAMES, Frame
 
 _DAY = r"\d{4,}-\d\d-\d\d"
 _TEXT = r'"(?:[^"\\]|\\.)*"|[^",{}]+'
-"""An element of PostgreSQL's array of texts: in quotes where it has to be."""
+"""An element of a PostgreSQL text array, quoted where necessary."""
 _INSTANT_IN = "%Y-%m-%d %H:%M:%S%.f+00"
 _INSTANT_OUT = "%Y-%m-%d %H:%M:%S%.6f+00"
 
 
 def fetch(connection: Connection, query: Relation, model: type[Frame]) -> pl.DataFrame:
-    """The rows of a query as a frame of exactly the model's types, also when there are none.
+    """Return the rows of a query as a frame with exactly the model's types, even if it is empty.
 
     The connection must be in UTC, as `schemas.db.connections` makes it.
 
@@ -38,7 +38,7 @@ def fetch(connection: Connection, query: Relation, model: type[Frame]) -> pl.Dat
 
 
 def fetch_unchecked(connection: Connection, query: Relation, model: type[Frame]) -> pl.DataFrame:
-    """As `fetch`, but however wrong the rows are: for who looks for just that."""
+    """Like `fetch`, without validation: for callers that look for wrong rows."""
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(_literal(query))
     order = [column.name for column in query.selected_columns]
     return _parse(_copied(driver_connection(connection), statement), order, model.types())
@@ -48,9 +48,9 @@ def fetch_unchecked(connection: Connection, query: Relation, model: type[Frame])
 def paged(
     connection: Connection, query: Relation, model: type[Frame]
 ) -> Iterator[Callable[[int], pl.DataFrame]]:
-    """A function that reads the next rows of a query, at most as many as it is given.
+    """Return a function that reads the next rows of a query, up to a given number.
 
-    A cursor of the server: where the query locks its rows, a row is locked when it is read.
+    It uses a server-side cursor: if the query locks rows, a row is locked when it is read.
     """
     with driver_connection(connection).cursor("pages") as cursor:
         cursor.execute(_literal(query))
@@ -63,7 +63,7 @@ def paged(
 
 
 def fetch_binary(connection: Connection, query: Relation) -> list[TupleRow]:
-    """The rows of a query as PostgreSQL sends them in binary: arrays packed in bytes are not spelled out."""
+    """Return the rows of a query in PostgreSQL's binary format: arrays packed in bytes stay bytes."""
     with driver_connection(connection).cursor(binary=True) as cursor:
         return cursor.execute(_literal(query)).fetchall()
 
@@ -71,8 +71,8 @@ def fetch_binary(connection: Connection, query: Relation) -> list[TupleRow]:
 def write(
     connection: Connection, frame: pl.DataFrame, table: Table, merge: Callable[[Table, str], Executable]
 ) -> None:
-    """Bring a frame into its table: COPY to a temporary twin, then the statement that
-    `merge` makes of the table and the twin's name.
+    """Write a frame to its table: COPY it to a temporary staging table, then run the statement that
+    `merge` builds from the table and the staging table's name.
 
     Raises:
         pandera.errors.SchemaError: the frame does not fit the table's model.
@@ -81,12 +81,12 @@ def write(
     if rows.is_empty():
         return
     twin = f"staged_{table.name}"
-    _copy_to_twin(driver_connection(connection).cursor(), rows, table.name, twin)
+    _copy_to_staging(driver_connection(connection).cursor(), rows, table.name, twin)
     connection.execute(merge(table, twin))
 
 
 def append(connection: Connection, frame: pl.DataFrame, table: Table) -> None:
-    """COPY a frame into its table, none of whose keys are there yet.
+    """COPY a frame into its table; its keys must be new.
 
     Raises:
         pandera.errors.SchemaError: the frame does not fit the table's model.
@@ -106,15 +106,15 @@ def _copied(connection: psycopg.Connection, statement: sql.Composed) -> bytearra
 
 
 def _all_rows(server: PGconn) -> PQGen[bytearray]:
-    """In one wait: to iterate over psycopg's `Copy` takes a wait, and five times as long, for each row."""
+    """Read all rows in one wait: iterating over psycopg's `Copy` waits for each, five times as long."""
     data = bytearray()
     while isinstance(row := (yield from copy_from(server)), memoryview):
         data += row
     return data
 
 
-def _copy_to_twin(cursor: Cursor[TupleRow], rows: pl.DataFrame, table: str, twin: str) -> None:
-    """The twin lives as long as the connection, its rows until the next write or the transaction's end."""
+def _copy_to_staging(cursor: Cursor[TupleRow], rows: pl.DataFrame, table: str, twin: str) -> None:
+    """COPY to the staging table, kept for the connection, its rows until the next write or commit."""
     create = "CREATE TEMPORARY TABLE IF NOT EXISTS {} (LIKE {}) ON COMMIT DELETE ROWS"
     cursor.execute(sql.SQL(create).format(sql.Identifier(twin), sql.Identifier(table)))
     cursor.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(twin)))
@@ -122,7 +122,7 @@ def _copy_to_twin(cursor: Cursor[TupleRow], rows: pl.DataFrame, table: str, twin
 
 
 def _copy(cursor: Cursor[TupleRow], rows: pl.DataFrame, table: str) -> None:
-    """Columns in which nothing stands are not sent: most reports say no more of a load than its power."""
+    """COPY rows without columns that are all null: most reports contain only the power of a load."""
     columns = [column.name for column in rows if column.null_count() < rows.height]
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     copy_in = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(sql.Identifier(table), names)

@@ -1,4 +1,4 @@
-"""Ranges of VEN ids, to divide a slot with too many rows. Pure."""
+"""Ranges of VEN ids, which divide a slot with too many rows. Pure."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class VenRange(Struct, frozen=True):
-    """VENs whose id is at least `first` and before `before`, by code points; None is an open end."""
+    """VENs with ids from `first` to below `before`, by code points; None is an open end."""
 
     first: str | None = None
     before: str | None = None
@@ -16,11 +16,11 @@ ALL_VENS = VenRange()
 
 
 def even_ven_ranges(sizes: Iterable[tuple[str, int]], most: int) -> Iterator[VenRange]:
-    """Ranges that together contain every id, each with not more than `most`, if no single VEN has more.
+    """Return ranges that together contain every id, each with at most `most`, unless a single VEN has more.
 
     Args:
-        sizes: ids, ascending by code points, and how much belongs to each.
-        most: what a range should not exceed.
+        sizes: ids, ascending by code points, with the rows of each.
+        most: most rows of a range.
     """
     first, size = None, 0
     for ven_id, added in sizes:

@@ -1,4 +1,4 @@
-"""Learning slot widths of VENs: a change is recorded, and the energies that depend on it become stale."""
+"""Learns slot widths of VENs: records changes, and marks the energies that depend on them as stale."""
 
 from datetime import datetime, timedelta
 
@@ -15,17 +15,17 @@ from schemas.times.time_ranges import DAY_S, TimeRange, widened
 
 LEARNED = "learned"
 LOOK_BACK = timedelta(days=45)
-"""As far as baselines look back: older energy keeps the widths that it had."""
+"""How far baselines look back: older energy keeps its widths."""
 
 VENS_AT_ONCE = 500
 DAY = timedelta(days=1)
 
 
 def learn_slot_widths(connection: Connection, now: datetime) -> int:
-    """Record the widths of VENs whose reports show another one than is recorded; returns how many.
+    """Record the widths of VENs whose reports show another one than recorded; returns how many.
 
-    What people have set stays. Only VENs whose number of slots with samples, yesterday, does not fit their
-    width are looked at.
+    Widths set by people stay. Only VENs are checked whose number of slots with samples, yesterday, does not
+    fit their width.
     """
     midnight = widened(TimeRange(now, now), DAY_S).start
     yesterday = TimeRange(midnight - DAY, midnight)

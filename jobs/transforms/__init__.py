@@ -1,1 +1,1 @@
-"""What the jobs compute, as functions of frames alone."""
+"""The computations of the jobs, as pure functions of frames."""

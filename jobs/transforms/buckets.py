@@ -1,8 +1,7 @@
-"""History: samples into buckets, buckets into coarser buckets.
+"""Aggregates samples into history buckets, and buckets into coarser ones.
 
 Signs as reported: usage is net import, negative while a site exports; shed is positive.
-A sample without a value adds nothing to the sum and is not counted with it, but it is a sample: its
-bucket exists.
+A sample without a value adds nothing to sum or count, but it is a sample: its bucket exists.
 """
 
 import polars as pl
@@ -19,7 +18,7 @@ STATE = (
 
 
 def bucket_samples(samples: pl.DataFrame, keys: list[str], resolution_s: int) -> pl.DataFrame:
-    """Sums and counts of samples by `keys` and bucket.
+    """Sum and count samples by `keys` and bucket.
 
     Args:
         samples: `keys`, `ts` (UTC), `used_power_kw` and `shed_power_kw` (kW, either may be null).
@@ -42,7 +41,7 @@ def bucket_samples(samples: pl.DataFrame, keys: list[str], resolution_s: int) ->
 
 
 def coarsen(buckets: pl.DataFrame, keys: list[str], resolution_s: int) -> pl.DataFrame:
-    """The same state in wider buckets; `resolution_s` must be a multiple of what the buckets have."""
+    """Merge buckets into wider ones; `resolution_s` must be a multiple of theirs."""
     return _merge(buckets.with_columns(_floor("bucket", resolution_s)), keys, resolution_s)
 
 

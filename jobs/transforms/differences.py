@@ -1,17 +1,17 @@
-"""Differences of two frames with the same columns, row by row."""
+"""Compares two frames with the same columns, row by row."""
 
 import polars as pl
 
 TOLERANCE = 1e-6
-"""PostgreSQL adds floats up in any order: relative to what they are, and absolute near zero."""
+"""Relative and absolute tolerance: PostgreSQL adds floats in any order."""
 
 
 def differing(found: pl.DataFrame, expected: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """The rows that are not the same, or not there, in one of two frames.
+    """Return the rows that differ between two frames, or are missing in one.
 
     Args:
         found: rows, unique by `keys`.
-        expected: the rows that there should be, with the same columns.
+        expected: the rows that should exist, with the same columns.
         keys: columns that are never null.
 
     Returns:
@@ -29,9 +29,9 @@ def differing(found: pl.DataFrame, expected: pl.DataFrame, keys: list[str]) -> p
 
 
 def listed(differences: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """One row for each value that differs, as text: `key`, `column`, `found`, `expected`.
+    """Return one row for each differing value, as text: `key`, `column`, `found`, `expected`.
 
-    A row that is missing, or too many, is one line with an empty column.
+    A missing or superfluous row is one line with an empty column.
     """
     key = pl.concat_str([pl.col(name).cast(pl.String) for name in keys], separator=" ").alias("key")
     whole = differences.filter(~(pl.col("is_found") & pl.col("is_expected"))).select(

@@ -1,4 +1,4 @@
-"""The terms of an event in a command beyond start, end and kW, and when it is sent. Pure. Powers in kW."""
+"""Adds an event's terms beyond start, end and kW to commands, and delays them. Pure. Powers in kW."""
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ from schemas.devices.abilities import DIRECTION, EXPORT_LIMIT, IMPORT_LIMIT, INT
 
 SAME_KW = 1e-6
 RESTORE_AT_LEAST = timedelta(minutes=5)
-"""So long a delayed `restore` is worth sending."""
+"""How long a delayed `restore` is sent before it expires."""
 
 Command = dict[str, Any]
 Steps = tuple[tuple[datetime, float], ...]
@@ -20,7 +20,7 @@ Steps = tuple[tuple[datetime, float], ...]
 
 
 class CommandTerms(Struct, frozen=True):
-    """An event as commands describe it; without `steps` it asks for one power throughout."""
+    """An event as commands describe it; without `steps` it requests one power throughout."""
 
     event_id: str
     status: str
@@ -35,23 +35,23 @@ class CommandTerms(Struct, frozen=True):
 
 
 class Flexibility(Struct, frozen=True):
-    """What a VEN could give, and what all VENs in the event could."""
+    """The power that a VEN could give, and that all VENs in the event could."""
 
     of_ven_kw: float
     of_all_kw: float
 
     def share_kw(self, requested_kw: float) -> float:
-        """The fair share of a request: all give the same part of what they can."""
+        """Return the VEN's fair share of a request: all give the same fraction of what they can."""
         return self.of_ven_kw * min(1.0, requested_kw / self.of_all_kw) if self.of_all_kw else 0.0
 
 
 def start_delay(event_id: str, ven_id: str, longest_s: float) -> timedelta:
-    """How much later than the event a VEN starts: random, but the same for an event and a VEN."""
+    """Return how much later than the event a VEN starts: pseudo-random, constant for an event and a VEN."""
     return _spread(event_id, ven_id, "start", longest_s)
 
 
 def return_delay(event_id: str, ven_id: str, longest_s: float) -> timedelta:
-    """How much later than the end of the event a VEN returns to normal, likewise."""
+    """Return how much later than the event's end a VEN returns to normal, likewise."""
     return _spread(event_id, ven_id, "return", longest_s)
 
 
@@ -63,13 +63,13 @@ def _spread(event_id: str, ven_id: str, what: str, longest_s: float) -> timedelt
 def with_terms(
     command: Command, terms: CommandTerms, understood: Collection[str], flexibility: Flexibility | None
 ) -> Command:
-    """A command with all terms of an event that the VEN understands.
+    """Return a command with all terms of an event that the VEN understands.
 
     Args:
         command: a row of the outbox, whose data is not encoded yet.
         terms: of its event.
         understood: words of `understands`.
-        flexibility: by which a VEN that understands intervals gets its share of each.
+        flexibility: determines the share of each interval, for a VEN that understands intervals.
     """
     if command["op"] == "restore":
         return _returning(command, terms)
@@ -98,7 +98,7 @@ def _optional(terms: CommandTerms, understood: Collection[str]) -> dict[str, Any
 def _intervals(
     terms: CommandTerms, flexibility: Flexibility, share_kw: float, now: datetime
 ) -> list[dict[str, float]]:
-    """The steps that are not over: when each begins, for how long, and the VEN's share of it."""
+    """Return the steps that are not over: start, duration, and the VEN's share of each."""
     ends = [*(at for at, _ in terms.steps[1:]), terms.end_time]
     steps = [(at, end, kw) for (at, kw), end in zip(terms.steps, ends, strict=True) if max(at, now) < end]
     shares_kw = [share_kw, *(flexibility.share_kw(kw) for *_, kw in steps[1:])]
@@ -114,7 +114,7 @@ def _intervals(
 
 
 def _spread_out(command: Command, terms: CommandTerms) -> Command:
-    """A start and an end of the VEN's own; sent so much later, for VENs that act on receipt."""
+    """Delay start and end for the VEN; the command is sent as much later, for VENs that act on receipt."""
     if not terms.randomize_start_s and not terms.stagger_return_s:
         return command
     now, ven_id = command["created_at"], command["ven_id"]
@@ -134,9 +134,9 @@ def _spread_out(command: Command, terms: CommandTerms) -> Command:
 
 
 def _load_later(command: Command, terms: CommandTerms) -> Command:
-    """A single load sheds from receipt on: so much later, and for as long as its VEN does.
+    """Delay a command to a single load, which sheds from receipt on, for as long as its VEN does.
 
-    What is left of `durationS` is counted from when the command was made.
+    The remainder of `durationS` is counted from the creation of the command.
     """
     now, ven_id = command["created_at"], command["ven_id"]
     begin = terms.start_time + start_delay(terms.event_id, ven_id, terms.randomize_start_s)
@@ -151,10 +151,10 @@ def _load_later(command: Command, terms: CommandTerms) -> Command:
 
 
 def _returning(command: Command, terms: CommandTerms) -> Command:
-    """A `restore` at the end of an event, spread.
+    """Return a `restore` at the end of an event, with the VEN's delay.
 
-    It goes at once to a VEN that is not asked any more, and to one that has not started when the event is
-    cancelled or stopped: it would start meanwhile.
+    It is sent at once to a VEN that is not requested any more, and to one that has not started when the event
+    is cancelled or stopped: it would start meanwhile.
     """
     starts_at = terms.start_time + start_delay(terms.event_id, command["ven_id"], terms.randomize_start_s)
     has_started = command["created_at"] >= starts_at
@@ -167,6 +167,6 @@ def _returning(command: Command, terms: CommandTerms) -> Command:
 
 
 def is_announced(intervals: Sequence[Mapping[str, float]] | None, share_kw: float, now: datetime) -> bool:
-    """Whether a VEN's last command already contains its present share."""
+    """Return whether a VEN's last command already contains its current share."""
     begun = [each["targetKw"] for each in intervals or () if each["start_ts"] <= now.timestamp() + 1e-3]
     return bool(begun) and abs(begun[-1] - share_kw) <= SAME_KW

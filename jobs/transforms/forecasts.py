@@ -1,16 +1,16 @@
-"""What each type of load will use, and could shed, in coming half hours: quantiles of similar days. Pure.
+"""Forecasts usage and shed capability by load type and half hour, as quantiles of similar days. Pure.
 
 A similar day is a weekday for a weekday; a Saturday, a Sunday or a holiday for each of these. Half hours are
-compared at the same local time: where clocks show a time twice on a day, the day has the mean of both; where
-they skip it, the day has none.
+compared at the same local time: a day on which a time occurs twice has the mean of both; one that skips it
+has none.
 
-A day is moved by `FOLLOWED` of what its type's level has changed since. A level is the mean of earlier
-similar days at the same time, recent ones weighted more (`HALF_LIFE_DAYS`). It leaves out as many days as the
-forecast cannot know, so that days differ from their level as the future will.
+A day is shifted by the fraction `FOLLOWED` of its type's change of level since then. A level is the mean of
+earlier similar days at the same time, recent ones weighted more (`HALF_LIFE_DAYS`). It leaves out as many
+days as the forecast cannot know, so that days differ from their level as the future will.
 
 Powers are kW, signs as reported: usage is negative while loads feed in, and P10 is then the most that they
-feed in. What could be shed is never below 0. A half hour of which too few loads reported is a gap, and counts
-for nothing: it is neither 0 nor interpolated.
+feed in. Shed capability is never below 0. A half hour in which too few loads reported is a gap: it is left
+out, neither 0 nor interpolated.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from schemas.tables.forecasts import FEWEST_DAYS, HALF_HOUR, TOTAL
 HORIZON = timedelta(hours=48)
 LOOK_BACK_DAYS = 42
 ENOUGH = 0.5
-"""A half hour counts if so many loads reported, as a share of the most that did in any until then."""
+"""Fraction of the most loads that reported in any half hour so far, from which a half hour counts."""
 
 HALF_LIFE_DAYS = 5.0
 FOLLOWED = 0.7
@@ -38,11 +38,11 @@ _ALIKE = [*_SERIES, "is_weekend", "at"]
 def forecast(
     history: pl.DataFrame, present: pl.DataFrame, origin: datetime, calendar: Calendar
 ) -> pl.DataFrame:
-    """The forecast of each type of load, and of all loads together.
+    """Forecast each load type, and all loads together.
 
     Args:
         history: of half hours before `origin`, a row for each type, as `LoadTypeHalfHourFrame` has them.
-        present: loads of now, for which the forecast is: `load_type`, `used_loads`, `shed_loads`.
+        present: the current loads, to which the forecast applies: `load_type`, `used_loads`, `shed_loads`.
         origin: start of the first half hour that is forecast.
         calendar: local days, and which of them are holidays.
 
@@ -58,12 +58,12 @@ def forecast(
         _quantiles(_moved(days, targets.filter(pl.col("lag") == lag), lag)) for lag in (1, 2)
     )
     every = pl.concat([present.select("load_type"), pl.DataFrame({"load_type": [TOTAL]})])
-    wanted = every.join(targets.select("half_hour"), how="cross").with_columns(
+    grid = every.join(targets.select("half_hour"), how="cross").with_columns(
         origin=pl.lit(origin).cast(pl.Datetime("us", "UTC"))
     )
     for quantity in QUANTITIES:
-        wanted = wanted.join(_named(quantiles, quantity), on=["load_type", "half_hour"], how="left")
-    return wanted.with_columns(pl.col("^.*_days$").fill_null(0).cast(pl.Int32)).sort("load_type", "half_hour")
+        grid = grid.join(_named(quantiles, quantity), on=["load_type", "half_hour"], how="left")
+    return grid.with_columns(pl.col("^.*_days$").fill_null(0).cast(pl.Int32)).sort("load_type", "half_hour")
 
 
 def _half_hours(origin: datetime) -> pl.DataFrame:
@@ -74,7 +74,7 @@ def _half_hours(origin: datetime) -> pl.DataFrame:
 
 
 def _of_present_loads(history: pl.DataFrame, present: pl.DataFrame) -> pl.DataFrame:
-    """`load_type`, `quantity`, `half_hour`, `kw`: the mean of loads that reported, times the loads of now."""
+    """Return `load_type`, `quantity`, `half_hour`, `kw`: the mean of reporting loads, times current loads."""
     parts, now = (
         pl.concat(
             frame.select(
@@ -86,21 +86,21 @@ def _of_present_loads(history: pl.DataFrame, present: pl.DataFrame) -> pl.DataFr
         )
         for frame, keys in ((history, ["load_type", "half_hour"]), (present, ["load_type"]))
     )
-    known = parts.filter(pl.col("loads") > 0).sort("half_hour")
+    reported = parts.filter(pl.col("loads") > 0).sort("half_hour")
     most = pl.col("loads").cum_max().over(_SERIES)
-    scaled = known.filter(pl.col("loads") >= ENOUGH * most).join(now, on=_SERIES, suffix="_now")
+    scaled = reported.filter(pl.col("loads") >= ENOUGH * most).join(now, on=_SERIES, suffix="_now")
     return scaled.filter(pl.col("loads_now") > 0).select(
         *_SERIES, "half_hour", kw=pl.col("kw") / pl.col("loads") * pl.col("loads_now")
     )
 
 
 def _with_total(values: pl.DataFrame) -> pl.DataFrame:
-    """With the sums of half hours in which all types are known, but for types that are new.
+    """Add the sums of half hours in which all types have values, new types excepted.
 
-    New are those that are known of fewer than half as many half hours as the type with most.
+    A type is new if it has values for fewer than half as many half hours as the type with most.
     """
-    known = values.group_by(*_SERIES).agg(half_hours=pl.len())
-    old = known.filter(pl.col("half_hours") >= ENOUGH * pl.col("half_hours").max().over("quantity"))
+    counts = values.group_by(*_SERIES).agg(half_hours=pl.len())
+    old = counts.filter(pl.col("half_hours") >= ENOUGH * pl.col("half_hours").max().over("quantity"))
     types = old.group_by("quantity").agg(types=pl.len())
     sums = values.join(old, on=_SERIES, how="semi").group_by("quantity", "half_hour")
     whole = sums.agg(pl.col("kw").sum(), known=pl.len()).join(types, on="quantity")
@@ -109,7 +109,7 @@ def _with_total(values: pl.DataFrame) -> pl.DataFrame:
 
 
 def _on_local_days(half_hours: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
-    """With `day`, `at` and `is_weekend` of the calendar."""
+    """Add `day`, `at` and `is_weekend` of the calendar."""
     local = pl.col("half_hour").dt.convert_time_zone(calendar.time_zone)
     dated = half_hours.with_columns(day=local.dt.date(), at=local.dt.time())
     return dated.join(_kinds(dated.get_column("day").unique(), calendar), on="day")
@@ -125,9 +125,9 @@ def _by_local_day(values: pl.DataFrame, calendar: Calendar) -> pl.DataFrame:
 
 
 def _moved(days: pl.DataFrame, targets: pl.DataFrame, lag: int) -> pl.DataFrame:
-    """For each half hour to come its similar days, moved to the present level: `kw`.
+    """Return for each coming half hour its similar days, shifted to the current level: `kw`.
 
-    Never across 0 where all days are on one side of it: the sun does not shine at night.
+    Never across 0 if all days are on one side of it: there is no solar power at night.
     """
     series = days.select(_SERIES).unique()
     ahead = series.join(targets.select("half_hour", "day", "at", "is_weekend"), how="cross")
@@ -150,9 +150,9 @@ def _on_its_side(moved: pl.Expr, over: list[str]) -> pl.Expr:
     return pl.min_horizontal(pl.max_horizontal(moved, lower), upper)
 
 
-def _levels(wanted: pl.DataFrame, days: pl.DataFrame, lag: int) -> pl.DataFrame:
-    """The level of each day and time, of similar days at least `lag` days before; none without any."""
-    pairs = wanted.join(days, on=_ALIKE, suffix="_before")
+def _levels(grid: pl.DataFrame, days: pl.DataFrame, lag: int) -> pl.DataFrame:
+    """Return the level of each day and time, from similar days at least `lag` days before, if any."""
+    pairs = grid.join(days, on=_ALIKE, suffix="_before")
     back = (pl.col("day") - pl.col("day_before")).dt.total_days()
     weighed = pairs.filter(back.is_between(lag, LOOK_BACK_DAYS)).with_columns(
         weight=pl.lit(0.5).pow(back / HALF_LIFE_DAYS)
@@ -162,9 +162,9 @@ def _levels(wanted: pl.DataFrame, days: pl.DataFrame, lag: int) -> pl.DataFrame:
 
 
 def _quantiles(values: pl.DataFrame) -> pl.DataFrame:
-    """`p10_kw`, `p50_kw`, `p90_kw` and `days` of each half hour; the quantiles null with too few days.
+    """Return `p10_kw`, `p50_kw`, `p90_kw` and `days` of each half hour; quantiles are null with too few days.
 
-    By Hazen's rule, the n values stand for the shares (i - 1/2) / n.
+    By Hazen's rule, the n values are the quantiles (i - 1/2) / n.
     """
     sorted_days = values.group_by(*_SERIES, "half_hour").agg(pl.col("kw").sort(), days=pl.len())
     columns = (

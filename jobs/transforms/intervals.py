@@ -1,15 +1,15 @@
-"""Intervals of deliveries: how far a baseline may be off, by a bootstrap over similar days. Pure.
+"""Prediction intervals of deliveries: the error of a baseline, by a bootstrap over similar days. Pure.
 
-A baseline predicts up to ten similar days without an event, each from the others; what it misses there (used
-less predicted, the mean over the event's hours, kW) is what it may miss in the event. A draw is one of these
-days, scaled by sqrt(n / (n - 1)) as the days' own mean is closer to them than to the event's day, less the
-difference of the mean of as many days, drawn with replacement. The interval leaves out the same share of the
+A baseline predicts up to ten similar days without an event, each from the others; its errors there (used less
+predicted, the mean over the event's hours, kW) estimate its error in the event. A draw is one of these days'
+errors, scaled by sqrt(n / (n - 1)) as the days' own mean is closer to them than to the event's day, less the
+deviation of the mean of as many days, drawn with replacement. The interval leaves out the same fraction of
 draws on both sides: the residual bootstrap of a prediction (Efron and Tibshirani, An Introduction to the
 Bootstrap, chapters 9 and 25).
 
-All VENs have the same draws, and the portfolio's errors are the sums over VENs of each day: VENs are wrong
-on the same days, as when it is hot. A bias moves the interval, so that of a baseline that always predicts too
-much may not hold the delivery that it computes.
+All VENs have the same draws, and the portfolio's errors are the sums over VENs of each day, as errors of VENs
+are correlated, for example on hot days. A bias shifts the interval: that of a baseline that always predicts
+too much may not contain the delivery that it computes.
 """
 
 from collections.abc import Iterable
@@ -27,29 +27,29 @@ from schemas.tables.events import INTERVAL_PERCENT
 DRAWS = 200
 SEED = 51
 FEWEST_DAYS = 5
-"""Fewer days without an event say too little: no interval."""
+"""Fewest days without an event for an interval."""
 
 LEAST_WEIGHT = 0.5
-"""A day counts for the portfolio if at least this share of it has an error on that day."""
+"""Fraction of the portfolio that must have an error on a day for the day to count."""
 
 ENDS = ("delivered_low_kw", "delivered_high_kw")
 Array = NDArray[np.float64]
 
 
 def day_errors(prediction: Prediction, name: BaselineName) -> Array:
-    """What a baseline misses on days without an event: by VEN and day, kW; NaN where it predicts nothing."""
-    made, hours = prediction.made[name], prediction.days.parts[EVENT].hours
-    error = prediction.used[:, 1:] - made.kw[:, 1:]
-    is_there = ~np.isnan(error) & made.targets[:, :, None]
+    """Return a baseline's errors on days without an event, by VEN and day, kW; NaN without a prediction."""
+    baseline, hours = prediction.baselines[name], prediction.days.parts[EVENT].hours
+    error = prediction.used[:, 1:] - baseline.kw[:, 1:]
+    is_there = ~np.isnan(error) & baseline.targets[:, :, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(is_there, error, 0.0) @ hours / (is_there @ hours)
 
 
 def error_interval(errors: Array) -> tuple[Array, Array]:
-    """The interval of one more day's error for each row.
+    """Return the interval of one more day's error for each row.
 
     Args:
-        errors: by row and day; NaN where there is none.
+        errors: by row and day; NaN where missing.
 
     Returns:
         The lower and the upper end; NaN for rows of less than `FEWEST_DAYS` errors.
@@ -66,7 +66,7 @@ def error_interval(errors: Array) -> tuple[Array, Array]:
 
 def _drawn(days: Array) -> tuple[Array, Array]:
     mean = days.mean(axis=1)
-    # Not by `@`: in arrays so small, threads of a BLAS library wait for one another more than they work.
+    # Not by `@`: for such small arrays, threads of a BLAS library cost more than they gain.
     draws = np.einsum("vd,db->vb", days - mean[:, None], _weights(days.shape[1]))
     outside = round(DRAWS * (100 - INTERVAL_PERCENT) / 200)
     first, last = outside, DRAWS - 1 - outside
@@ -76,24 +76,25 @@ def _drawn(days: Array) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=TARGETS + 1)
 def _weights(days: int) -> Array:
-    """How much of each day is in each draw; the same draws for the same number of days, everywhere."""
+    """Return the weight of each day in each draw; the same number of days always gives the same draws."""
     random = np.random.default_rng(SEED)
     resampled = random.integers(0, days, (DRAWS, days))
     means = (resampled[:, :, None] == np.arange(days)).mean(axis=1)
-    one = np.arange(DRAWS)[:, None] % days == np.arange(days)  # each day as often as any other
+    one = np.arange(DRAWS)[:, None] % days == np.arange(days)  # each day equally often
     return np.ascontiguousarray((one * np.sqrt(days / (days - 1)) - means).T)
 
 
 def portfolio_misses(prediction: Prediction, shares: dict[BaselineName, Array], sign: float) -> pl.DataFrame:
-    """The errors of some VENs by day, which may be added up further.
+    """Return the errors of VENs by day, which may be summed further.
 
     Args:
         prediction: of the VENs.
-        shares: by baseline and VEN, how much of the event counts: 0 for a VEN that does not.
-        sign: of baseline less usage, so that what was asked for is positive.
+        shares: by baseline and VEN, the fraction of the event that counts: 0 for a VEN that does not count.
+        sign: of baseline less usage, so that a delivery is positive.
 
     Returns:
-        `baseline`, `target` (days before the event), `error_kw`, and `weight`: the shares of VENs with one.
+        `baseline`, `target` (days before the event), `error_kw`, and `weight`: the shares of VENs with an
+        error.
     """
     return pl.concat([_misses(name, prediction, share, sign) for name, share in shares.items()])
 
@@ -114,14 +115,14 @@ def _misses(name: BaselineName, prediction: Prediction, share: Array, sign: floa
 def with_portfolio_interval(
     figures: pl.DataFrame, sums: Iterable[pl.DataFrame], misses: pl.DataFrame
 ) -> pl.DataFrame:
-    """The portfolio's rows with the `ENDS` of the interval.
+    """Add the `ENDS` of the interval to the portfolio's rows.
 
-    A VEN that has no error on a day is taken to be as wrong as the others are, by its share of the event.
+    A VEN without an error on a day counts with the mean error of the others, by its share of the event.
 
     Args:
-        figures: as `settle_portfolio` gives them.
-        sums: as `portfolio_sums` gives them, of all participants.
-        misses: as `portfolio_misses` gives them, of all participants.
+        figures: as `settle_portfolio` returns them.
+        sums: as `portfolio_sums` returns them, of all participants.
+        misses: as `portfolio_misses` returns them, of all participants.
     """
     covered = pl.concat(sums).group_by("baseline").agg(whole=pl.col("coverage_percent").sum() / 100)
     days = (

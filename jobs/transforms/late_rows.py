@@ -1,4 +1,4 @@
-"""Late rows of a dropped day beside the archive's: which are new, which contradict it. Pure."""
+"""Compares late rows of a dropped day with the archive's: new, duplicate or conflicting. Pure."""
 
 import json
 
@@ -19,30 +19,30 @@ ENTRY_CONTENT = (
     "metadata",
 )
 OF_REPORT = ["ven_id", "ts", "batch_id"]
-"""What a sample has in common with the report that it came with."""
+"""The columns that a sample shares with its report."""
 
 
 class WeighedRows(Struct, frozen=True):
-    """Late rows that the archive lacks, and those with other content there; the others are duplicates."""
+    """Late rows that the archive lacks, or has with other content; the others are duplicates."""
 
     new: pl.DataFrame
     conflicting: pl.DataFrame
 
 
 def weighed_reports(late: pl.DataFrame, archived: pl.DataFrame) -> WeighedRows:
-    """Rows of `ven_telemetry`; of archived rows `ven_id`, `ts` and `payload`, kW and text as in the table."""
+    """Compare rows of `ven_telemetry`; archived rows have `ven_id`, `ts` and `payload`, as in the table."""
     return _weighed(late, archived, ["ven_id", "ts"], ["payload"])
 
 
 def weighed_entries(late: pl.DataFrame, archived: pl.DataFrame) -> WeighedRows:
-    """Load entries that came by themselves; of archived rows the key and the content."""
+    """Compare load entries without a report; archived rows have key and content."""
     return _weighed(late, archived, ["ven_id", "load_id", "ts"], list(ENTRY_CONTENT))
 
 
 def weighed_samples(
     late: pl.DataFrame, archived: pl.DataFrame, reports: pl.DataFrame, new_reports: pl.DataFrame
 ) -> WeighedRows:
-    """Samples: one that came with a report is new if and only if the report is; others by their own key."""
+    """Compare samples: one with a report is new if and only if the report is; others by their own key."""
     with_new_report = late.join(new_reports, on=OF_REPORT, how="semi")
     alone = weighed_entries(late.join(reports, on=OF_REPORT, how="anti"), archived)
     return WeighedRows(pl.concat([with_new_report, alone.new]), alone.conflicting)
@@ -59,7 +59,7 @@ def _weighed(late: pl.DataFrame, archived: pl.DataFrame, key: list[str], content
 
 
 def _text(row: dict[str, object], content: list[str]) -> str:
-    """The content as JSON, as ingest compares it."""
+    """Return the content as JSON, as ingest compares it."""
     if len(content) == 1:
         return str(row[content[0]])
     *fields, metadata = (row[name] for name in content)

@@ -1,4 +1,4 @@
-"""The latest of everything, by device time: never the last to arrive."""
+"""Computes latest values by device time, regardless of the order of arrival."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,10 +12,10 @@ from schemas.times.time_ranges import TimeRange
 
 
 class Latest(Struct, frozen=True):
-    """How a table of latest values is kept.
+    """The merge rules of a table of latest values.
 
-    `groups`: columns that change together, by the column of their order in time.
-    `greatest`: columns that merely grow.
+    `groups`: columns that change together, by the column that orders them in time.
+    `greatest`: columns whose greatest value wins.
     """
 
     keys: tuple[str, ...]
@@ -24,7 +24,7 @@ class Latest(Struct, frozen=True):
 
 
 REPORT_FIELDS = ("shed_power_kw", "requested_reduction_kw", "event_id", "battery_soc")
-"""Columns that are as in the newest report, null included."""
+"""Columns of the newest report, null included."""
 
 VENS = Latest(
     ("ven_id",),
@@ -35,15 +35,15 @@ LOADS = Latest(("ven_id", "load_id"), {f"{field}_stamp": (field,) for field in L
 
 
 def latest_vens(telemetry: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame:
-    """The newest report, the newest usage and the newest status of each VEN in some new rows.
+    """Return the newest report, the newest usage and the newest status of each VEN in new rows.
 
     Args:
-        telemetry: new rows of `ven_telemetry`; `used_power_kw` may be null, and then an older report that
-            had it supplies it.
+        telemetry: new rows of `ven_telemetry`; a null `used_power_kw` is taken from the newest report
+                that has it.
         statuses: new rows of `ven_statuses`.
 
     Returns:
-        Rows of `ven_snapshots`, null where the new rows say nothing.
+        Rows of `ven_snapshots`, null where the new rows have no value.
     """
     reports = (
         telemetry.sort("ts")
@@ -60,14 +60,14 @@ def latest_vens(telemetry: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame
 
 
 def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFrame:
-    """Each field of each load from the newest message that contains it, with that message's stamp.
+    """Return each field of each load from the newest message that contains it, with that message's stamp.
 
     Args:
         samples: new rows of `ven_load_samples`.
         descriptions: new rows of `ven_load_descriptions`.
 
     Returns:
-        Rows of `load_snapshots`; a field that no new row gave is null, and so is its stamp.
+        Rows of `load_snapshots`; a field that no new row contains is null, and so is its stamp.
     """
     entries = pl.concat([_stamped(samples, rank=1), _stamped(descriptions, rank=0)])
     fields = [part for field in LOAD_FIELDS for part in _last_given(field, "stamp")]
@@ -79,29 +79,29 @@ def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFr
     )
 
 
-def newest(parts: Sequence[pl.DataFrame], kept: Latest) -> pl.DataFrame:
-    """Several frames of latest values made one: in each group of columns the newest wins.
+def newest(parts: Sequence[pl.DataFrame], rules: Latest) -> pl.DataFrame:
+    """Merge frames of latest values: in each group of columns the newest wins.
 
     A key without a value in any group is left out, unless its `ts` is still that of a report.
     """
     columns = parts[0].columns
     groups = [
         pl.col(*fields, order).sort_by(order, nulls_last=False, maintain_order=True).last()
-        for order, fields in kept.groups.items()
+        for order, fields in rules.groups.items()
     ]
     merged = (
         pl.concat([part.select(columns) for part in parts])
-        .group_by(kept.keys)
-        .agg(pl.col(kept.greatest).max(), *groups)
-        .sort(kept.keys)
+        .group_by(rules.keys)
+        .agg(pl.col(rules.greatest).max(), *groups)
+        .sort(rules.keys)
     )
-    vouched = pl.any_horizontal(pl.col("ts", *kept.groups).is_not_null())
-    return merged.filter(vouched).with_columns(_vouched_ts(kept)).select(columns)
+    vouched = pl.any_horizontal(pl.col("ts", *rules.groups).is_not_null())
+    return merged.filter(vouched).with_columns(_vouched_ts(rules)).select(columns)
 
 
-def without(latest: pl.DataFrame, kept: Latest, within: TimeRange) -> pl.DataFrame:
-    """Latest values, but for what messages of a range have given."""
-    groups = dict(kept.groups) if "ts" in kept.groups else {**kept.groups, "ts": ()}
+def without(latest: pl.DataFrame, rules: Latest, within: TimeRange) -> pl.DataFrame:
+    """Return latest values without those from messages of a range."""
+    groups = dict(rules.groups) if "ts" in rules.groups else {**rules.groups, "ts": ()}
     return latest.with_columns(
         pl.when(~_is_within(order, within)).then(column).alias(column)
         for order, fields in groups.items()
@@ -109,25 +109,25 @@ def without(latest: pl.DataFrame, kept: Latest, within: TimeRange) -> pl.DataFra
     )
 
 
-def lost(latest: pl.DataFrame, rebuilt: pl.DataFrame, kept: Latest) -> list[str]:
-    """VENs that have a row, however old, and none in `rebuilt`."""
-    both = latest.join(rebuilt, on=kept.keys, how="left", suffix="_rebuilt")
+def lost(latest: pl.DataFrame, rebuilt: pl.DataFrame, rules: Latest) -> list[str]:
+    """Return VENs that have a row, however old, and none in `rebuilt`."""
+    both = latest.join(rebuilt, on=rules.keys, how="left", suffix="_rebuilt")
     is_lost = (
-        pl.col(order).is_not_null() & pl.col(f"{order}_rebuilt").is_null() for order in ("ts", *kept.groups)
+        pl.col(order).is_not_null() & pl.col(f"{order}_rebuilt").is_null() for order in ("ts", *rules.groups)
     )
     return both.filter(pl.any_horizontal(is_lost)).get_column("ven_id").unique().sort().to_list()
 
 
-def _vouched_ts(kept: Latest) -> pl.Expr:
-    """When the newest message on a load is gone, its newest field dates it."""
-    if "ts" in kept.groups:
+def _vouched_ts(rules: Latest) -> pl.Expr:
+    """Return the time of a load's row: without its newest message, that of its newest field."""
+    if "ts" in rules.groups:
         return pl.col("ts")
-    newest_field = pl.max_horizontal(*kept.groups) // 2
+    newest_field = pl.max_horizontal(*rules.groups) // 2
     return pl.coalesce("ts", newest_field.cast(pl.Datetime("us", "UTC"))).alias("ts")
 
 
 def _is_within(order: str, within: TimeRange) -> pl.Expr:
-    """Nothing is newer than nothing."""
+    """Return whether a time is within a range; null never is."""
     column = pl.col(order)
     if order.endswith("_stamp"):
         stamps = column.is_between(
@@ -138,17 +138,17 @@ def _is_within(order: str, within: TimeRange) -> pl.Expr:
 
 
 def _last_heard() -> tuple[pl.Expr, pl.Expr]:
-    """When a report was last received; and when one was last received promptly."""
+    """Return when a report was last received, and when one was last received promptly."""
     received_at = pl.col("received_at")
     return received_at.max(), received_at.filter(is_prompt()).max().alias("heard_at")
 
 
 def _stamped(entries: pl.DataFrame, rank: int) -> pl.DataFrame:
-    """At the same device time the higher rank counts as the newer."""
+    """Add the stamp; a tie of device times is broken by the higher rank."""
     return entries.with_columns((pl.col("ts").dt.epoch("us") * 2 + rank).alias("stamp"))
 
 
 def _last_given(field: str, order: str) -> tuple[pl.Expr, pl.Expr]:
-    """Of rows in that order; a `filter` in each group would take twice as long."""
+    """Return the last value of a field in that order; a `filter` in each group would take twice as long."""
     order_where_said = pl.when(pl.col(field).is_not_null()).then(pl.col(order))
     return pl.col(field).last(ignore_nulls=True), order_where_said.max().alias(f"{field}_{order}")

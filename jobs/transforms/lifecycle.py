@@ -1,4 +1,4 @@
-"""The state machine of an event: its state at a time, also after missed transitions."""
+"""The state machine of an event: its state at a time, even after missed transitions."""
 
 from datetime import datetime, timedelta
 
@@ -9,11 +9,11 @@ SCHEDULED, ACTIVE, COMPLETED, CANCELLED = "scheduled", "active", "completed", "c
 OVER = (COMPLETED, CANCELLED)
 
 LAST_CHANGE = timedelta(minutes=1)
-"""So long before an event's end no VEN is notified any more; of a short event, in its last tenth."""
+"""No VEN is notified within this time before an event's end; for a short event, within its last tenth."""
 
 
 class Course(Struct, frozen=True):
-    """Where an event stands. An active one with `ended_at` has been stopped, and is yet to be completed."""
+    """The state of an event. An active one with `ended_at` has been stopped, and is still to be completed."""
 
     status: str
     start_time: datetime
@@ -23,11 +23,10 @@ class Course(Struct, frozen=True):
 
 
 def advanced(event: Course, now: datetime) -> Course:
-    """Where the event stands now.
+    """Return the state of the event now.
 
-    One whose start passed unnoticed starts at once. One whose end passed unnoticed is completed as of its
-    end, and if its start did so, too, has begun as of its start: for VENs were notified of both, and did
-    not wait for us.
+    After a missed start it starts at once. After a missed end it is completed as of its end, and if the start
+    was missed, too, it has begun as of its start: VENs were notified of both, and did not wait for us.
     """
     if event.status in OVER:
         return event
@@ -42,6 +41,6 @@ def advanced(event: Course, now: datetime) -> Course:
 
 
 def may_notify(event: Course, now: datetime) -> bool:
-    """Whether it is still worth it to notify VENs of the event."""
+    """Return whether VENs may still be notified of the event."""
     margin = min(LAST_CHANGE, (event.end_time - event.start_time) / 10)
     return event.status not in OVER and event.ended_at is None and now < event.end_time - margin

@@ -1,4 +1,4 @@
-"""Responses of VENs to an event: they acknowledge, refuse, begin, leave, return, or are offline."""
+"""Tracks participation in an event: VENs acknowledge, reject, begin, leave, return, or are offline."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ import polars as pl
 from jobs.transforms.lifecycle import LAST_CHANGE
 
 SILENCE_MEANS_NO = timedelta(minutes=1)
-"""So long a VEN that was notified again may be silent about the event before it counts as opted out."""
+"""Time for a VEN that was notified again to respond to the event, before it counts as opted out."""
 
 _WORD = ("status", "requested_reduction_kw", "command_id")
 _TIMES = ("acknowledged_at", "opted_out_at", "started_at", "named_at", "asked_again_at", "released_at")
@@ -15,12 +15,12 @@ _UTC = pl.Datetime("us", "UTC")
 
 
 def followed(parts: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """The participations that have moved on.
+    """Return the participations that have changed.
 
     Args:
-        parts: participations that are not over, or opted out, with what is known now: `command_status` and
+        parts: participations that are not over, or opted out, with their current facts: `command_status` and
             `answered_at` of the command that notified the VEN; `reported_at`, `reported_event_id`,
-            `shed_power_kw` of its newest report; `is_away` (it cannot be reached or is not asked any more),
+            `shed_power_kw` of its newest report; `is_away` (it is unreachable or not requested any more),
             `is_unwanted` (the latter), `has_opt_out` (people have opted it out for now); `event_status`,
             `start_time`, `end_time` of the event.
         now: the time of this look.
@@ -35,21 +35,21 @@ def followed(parts: pl.DataFrame, now: datetime) -> pl.DataFrame:
         have opted out, is to be released: `released_at`.
     """
     at = pl.lit(now).cast(_UTC)
-    words = _words(parts, at)
+    words = _updated(parts, at)
     return words.join(parts, on=["ven_id", "event_id", *_WORD, *_TIMES], how="anti", nulls_equal=True).select(
         parts.columns
     )
 
 
-def _words(parts: pl.DataFrame, at: pl.Expr) -> pl.DataFrame:
-    """All participations, as they are now."""
-    seen = parts.with_columns(**_facts(at)).with_columns(is_out=_is_out())
-    after = seen.with_columns(**_times(at))
+def _updated(parts: pl.DataFrame, at: pl.Expr) -> pl.DataFrame:
+    """Return all participations in their current state."""
+    with_facts = parts.with_columns(**_facts(at)).with_columns(is_out=_is_out())
+    after = with_facts.with_columns(**_times(at))
     gone, returns = pl.col("is_away") & ~pl.col("is_out"), pl.col("returns")
     return after.with_columns(
         status=_status(gone),
         requested_reduction_kw=pl.when(~gone).then("requested_reduction_kw").otherwise(0.0),
-        # Who returns after a refusal has not answered what it is asked now.
+        # A VEN that returns after a rejection has not answered its current request yet.
         command_id=pl.when(~gone & ~(returns & pl.col("is_rejected"))).then("command_id"),
         command_status=pl.when(~(returns & pl.col("is_rejected"))).then("command_status"),
         asked_again_at=pl.when(~gone).then("asked_again_at"),
@@ -57,14 +57,14 @@ def _words(parts: pl.DataFrame, at: pl.Expr) -> pl.DataFrame:
 
 
 def _is_out() -> pl.Expr:
-    """Whether a VEN is opted out: it opts out now, or has done so and does not return."""
+    """Return whether a VEN is opted out: it opts out now, or has done so and does not return."""
     was_out = pl.col("status") == "opted_out"
     opts_out = pl.col("has_opt_out") | pl.col("is_refused") | pl.col("is_silent_for_good")
     return (opts_out & ~was_out) | (was_out & ~pl.col("returns"))
 
 
 def _times(at: pl.Expr) -> dict[str, pl.Expr]:
-    """When a VEN first did what it does, by the columns of `_facts`; null where it counts no more."""
+    """Return when each fact of `_facts` first became true; null where it does not apply any more."""
     is_out, names_it = pl.col("is_out"), pl.col("names_it")
     answered_at = pl.min_horizontal(pl.when("is_refused").then("answered_at"), at)
     begins = pl.col("begins") & ~is_out
@@ -100,7 +100,7 @@ def _status(gone: pl.Expr) -> pl.Expr:
 
 
 def _facts(at: pl.Expr) -> dict[str, pl.Expr]:
-    """What is true of each participation by the VEN's answer and its newest report."""
+    """Return the facts of each participation, from the VEN's acknowledgement and its newest report."""
     is_out = pl.col("status") == "opted_out"
     takes_part = ~is_out & (pl.col("status") != "planned")
     is_active = pl.col("event_status") == "active"

@@ -1,9 +1,9 @@
-"""What an event delivered: baseline minus usage, or the other way round where it asked for more.
+"""Computes what an event delivered: baseline minus usage, or the reverse if it requested more load.
 
 Powers in kW, energies in kWh, shares in percent. A power is an energy over the hours of the event, for a VEN
 and for the portfolio, so that powers add up over VENs and kW times hours is kWh. Delivered is positive where
-a VEN did what was asked, negative where it did the opposite. Time without samples, or without a baseline,
-delivers nothing; `coverage_percent` says how much of the event's time has both. Time that a VEN spent in
+a VEN did what was requested, negative where it did the opposite. Time without samples, or without a baseline,
+delivers nothing; `coverage_percent` is the part of the event's time that has both. Time that a VEN spent in
 another event counts there.
 """
 
@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from jobs.transforms.intervals import ENDS, day_errors, error_interval
-from schemas.baseline_model.days import overlap_h, part_within, seconds
+from schemas.baseline_model.days import part_within, seconds
 from schemas.baseline_model.prediction import FALL_BACK, LAST_SAMPLES, STANDS_IN, Prediction
 from schemas.baseline_model.usage import Usage
 from schemas.demand_response.baselines import BaselineName
@@ -37,13 +37,13 @@ FIGURES = (
 WORDS = ("adjustment", "adjustment_reason", "note")
 
 ROUNDING = 0.0005
-"""Figures that differ by no more look the same in an answer."""
+"""Figures that differ by no more are equal in a response."""
 
 SIGNS = {"reduce": 1.0, "increase": -1.0}
-"""Of baseline less usage, by the direction of an event."""
+"""Sign of baseline less usage, by the direction of an event."""
 
 NEGLIGIBLE_KW = 1e-6
-"""An error relative to a mean of no more is meaningless."""
+"""Smallest mean to which an error is related."""
 
 _CASE = ["ven_id", "baseline"]
 _POWERS = ("baseline_kw", "actual_kw", "delivered_kw")
@@ -52,7 +52,7 @@ Array = NDArray[np.float64]
 
 
 def cuts(window: TimeRange) -> list[TimeRange]:
-    """The parts of a window that lie in slots which reach beyond it."""
+    """Return the parts of a window in slots that reach beyond it."""
     first = widened(TimeRange(window.start, window.start), SLOT_S)
     last = widened(TimeRange(window.end, window.end), SLOT_S)
     return list(_cuts(window, first, last))
@@ -71,15 +71,15 @@ def _cuts(window: TimeRange, first: TimeRange, last: TimeRange) -> Iterator[Time
 def event_usage(
     usage: Usage, samples: pl.DataFrame, window: TimeRange, sampled: list[TimeRange], slow: Sequence[str] = ()
 ) -> Array:
-    """Usage of VENs while an event ran, by VEN and slot; NaN without samples.
+    """Return the usage of VENs during an event, by VEN and slot; NaN without samples.
 
     A slot that the event's start or end cuts holds samples that are not the event's, so the mean of the
     raw samples within is taken instead, as long as there are raw rows; else the mean of the whole slot. Of
-    VENs with wide slots always the mean counts: nothing shorter is known of them.
+    VENs with wide slots always the mean counts: they have no shorter values.
 
     Args:
         usage: mean power in slots.
-        samples: raw samples of the parts in `sampled`: `ven_id`, `ts`, `used_kw` (null where not said).
+        samples: raw samples of the parts in `sampled`: `ven_id`, `ts`, `used_kw` (null if not reported).
         window: the event's.
         sampled: those of its `cuts` of which there are raw rows.
         slow: VENs with wide slots.
@@ -94,40 +94,55 @@ def event_usage(
     for cut in sampled:
         inside = pl.col("ts").is_between(cut.start, cut.end, closed="left")
         means = samples.filter(inside).group_by("ven_id").agg(pl.col("used_kw").mean()).drop_nulls("used_kw")
-        found = rows.join(means, on="ven_id")
+        means_by_row = rows.join(means, on="ven_id")
         slot = np.searchsorted(slots, int(seconds(cut.start) // SLOT_S))
         used[rows.get_column("row").to_numpy(), slot] = np.nan
-        used[found.get_column("row").to_numpy(), slot] = found.get_column("used_kw").to_numpy()
+        used[means_by_row.get_column("row").to_numpy(), slot] = means_by_row.get_column("used_kw").to_numpy()
     return used
 
 
 def counted_hours(ven_ids: list[str], away: pl.DataFrame, window: TimeRange) -> Array:
-    """How much of each slot counts for each VEN: what of it lies in the event, and not elsewhere.
+    """Return the hours of each slot that count for each VEN: within the event, and not in another one.
 
     Args:
         ven_ids: of the rows.
         away: when VENs do not count, not overlapping for one VEN: `ven_id`, `start`, `end`.
         window: the event's.
     """
-    part = part_within([window])
-    hours = np.tile(part.hours, (len(ven_ids), 1))
+    slots = part_within([window]).slots
+    starts = np.maximum(slots * float(SLOT_S), seconds(window.start))
+    ends = np.minimum((slots + 1) * float(SLOT_S), seconds(window.end))
+    return counted_parts(ven_ids, away, starts, ends)
+
+
+def counted_parts(ven_ids: Sequence[str], away: pl.DataFrame, starts: Array, ends: Array) -> Array:
+    """How much of each part of an event counts for each VEN, in hours.
+
+    Args:
+        ven_ids: of the rows.
+        away: when VENs do not count, not overlapping for one VEN: `ven_id`, `start`, `end`.
+        starts: of the parts, in seconds since the epoch.
+        ends: of the parts.
+    """
+    hours = np.tile((ends - starts) / 3600, (len(ven_ids), 1))
     rows = pl.DataFrame({"ven_id": ven_ids}, {"ven_id": pl.String}).with_row_index("row")
-    gone = away.join(rows, on="ven_id").with_columns(
-        pl.col("start", "end").clip(window.start, window.end).dt.epoch("us") / 1_000_000
-    )
+    gone = away.join(rows, on="ven_id").with_columns(pl.col("start", "end").dt.epoch("us") / 1_000_000)
     start, end = (gone.get_column(name).to_numpy()[:, None] for name in ("start", "end"))
-    np.subtract.at(hours, gone.get_column("row").to_numpy(), overlap_h(part.slots, start, end))
+    absent_s = np.clip(np.minimum(ends, end) - np.maximum(starts, start), 0.0, None)
+    np.subtract.at(hours, gone.get_column("row").to_numpy(), absent_s / 3600)
     return np.clip(hours, 0.0, None)
 
 
-def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
-    """When VENs do not count in an event: after they left it, and while a later order has them in another.
+def elsewhere(participants: pl.DataFrame, others: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
+    """Return when VENs do not count in an event: after they left it, and while a later notification has them
+    in another.
+
 
     Where two events have a VEN at the same time, that time counts in the one of its latest notification.
 
     Args:
-        participants: `ven_id`, `told_at` (null: before the others), `left_at` (null for who stayed).
-        taken: other events in which VENs took part: `ven_id`, `start`, `end`, `told_at`, `left_at`.
+        participants: `ven_id`, `told_at` (null: before the others), `left_at` (null if it stayed).
+        others: other events in which VENs took part: `ven_id`, `start`, `end`, `told_at`, `left_at`.
         window: the event's.
 
     Returns:
@@ -136,7 +151,7 @@ def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange
     end = pl.lit(window.end).cast(pl.Datetime("us", "UTC"))
     left = participants.drop_nulls("left_at").select("ven_id", start="left_at", end=end)
     until = pl.min_horizontal("end", "left_at")
-    both = taken.select("ven_id", "start", end=until, other_at=pl.coalesce("told_at", "start")).join(
+    both = others.select("ven_id", "start", end=until, other_at=pl.coalesce("told_at", "start")).join(
         participants.select("ven_id", own_at="told_at"), on="ven_id"
     )
     is_later = (pl.col("other_at") > pl.col("own_at")).fill_null(value=True)
@@ -156,7 +171,7 @@ def elsewhere(participants: pl.DataFrame, taken: pl.DataFrame, window: TimeRange
 
 
 def requested_energy(participants: pl.DataFrame, shares: pl.DataFrame, window: TimeRange) -> pl.DataFrame:
-    """The energy requested of each VEN: the integral of every share that it had.
+    """Return the energy requested of each VEN: the integral over all its shares.
 
     Args:
         participants: `ven_id`, `requested_kw` (the last share), `told_at`, `opted_out_at`, `left_at`, and
@@ -198,24 +213,24 @@ def settle_vens(
     window: TimeRange,
     least_coverage_percent: float = 0.0,
 ) -> pl.DataFrame:
-    """Each participant's performance, by each baseline.
+    """Return each participant's performance, by each baseline.
 
     Args:
-        used: as `event_usage` gives it, of the VENs of the prediction.
-        hours: as `counted_hours` gives them.
-        prediction: what the baselines say.
+        used: as `event_usage` returns it, of the VENs of the prediction.
+        hours: as `counted_hours` returns them.
+        prediction: of the baselines.
         participants: `ven_id`, `requested_kwh`, `has_opted_out`.
         window: the event's.
         least_coverage_percent: figures that cover less have a note.
 
     Returns:
         `ven_id`, `baseline`, the `FIGURES`, the `ENDS`, the `WORDS`, `has_opted_out`, `is_stand_in`. Without
-        a baseline, or without samples, nothing is known to be delivered: null.
+        a baseline, or without samples, the delivery is unknown: null.
     """
     event_h = _event_h(window)
     silent = np.where(np.isnan(used), 0.0, hours).sum(axis=1) == 0
     speaking = pl.DataFrame({"ven_id": prediction.ven_ids, "is_silent": silent}, _SILENT)
-    names = pl.DataFrame({"baseline": list(prediction.made)})
+    names = pl.DataFrame({"baseline": list(prediction.baselines)})
     return (
         participants.select("ven_id", "requested_kwh", "has_opted_out")
         .join(names, how="cross")
@@ -237,10 +252,10 @@ def settle_vens(
 
 
 def directed(vens: pl.DataFrame, direction: str) -> pl.DataFrame:
-    """What VENs delivered of what an event asks for: less than the baseline, or more.
+    """Return what VENs delivered in an event's direction: less than the baseline, or more.
 
     Args:
-        vens: as `settle_vens` gives them, by baseline less usage.
+        vens: as `settle_vens` returns them, by baseline less usage.
         direction: `reduce` or `increase`.
     """
     turned = ("delivered_kw", "delivered_kwh", "performance_percent")
@@ -257,8 +272,8 @@ def _event_h(window: TimeRange) -> float:
 
 
 def _measured(used: Array, hours: Array, prediction: Prediction, event_h: float) -> pl.DataFrame:
-    """Energies over the hours of the event, how much of its time they cover, the error of each baseline."""
-    return pl.concat([_measured_by(name, used, hours, prediction, event_h) for name in prediction.made])
+    """Return energies over the hours of the event, their coverage, and the error of each baseline."""
+    return pl.concat([_measured_by(name, used, hours, prediction, event_h) for name in prediction.baselines])
 
 
 def _measured_by(
@@ -293,36 +308,36 @@ def _measured_by(
 
 
 def ven_rrmse(used: Array, predicted: Array) -> Array:
-    """The relative root mean square error of each VEN: that of the hours, in percent of their mean usage.
+    """Return the relative root mean square error of each VEN by hours, in percent of their mean usage.
 
-    NaN where that mean is not above `NEGLIGIBLE_KW`. PJM takes a baseline with 20 % or less as good.
+    NaN where that mean is not above `NEGLIGIBLE_KW`. PJM accepts a baseline with 20 % or less.
     """
-    known = ~np.isnan(used)
-    count = known.sum(axis=(1, 2))
+    has_usage = ~np.isnan(used)
+    count = has_usage.sum(axis=(1, 2))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        miss = np.sqrt(np.where(known, (used - predicted) ** 2, 0.0).sum(axis=(1, 2)) / count)
-        mean = np.where(known, used, 0.0).sum(axis=(1, 2)) / count
+        miss = np.sqrt(np.where(has_usage, (used - predicted) ** 2, 0.0).sum(axis=(1, 2)) / count)
+        mean = np.where(has_usage, used, 0.0).sum(axis=(1, 2)) / count
         return np.where(mean > NEGLIGIBLE_KW, 100 * miss / mean, np.nan)
 
 
 def portfolio_sums(vens: pl.DataFrame) -> pl.DataFrame:
-    """What some VENs add to the portfolio, by baseline; sums of which make up further sums.
+    """Return the sums of VENs for the portfolio, by baseline, which may be summed further.
 
-    Who opted out before the start is left out.
+    VENs that opted out before the start are left out.
     """
-    known = pl.col("delivered_kw").is_not_null()
+    is_measured = pl.col("delivered_kw").is_not_null()
     sums = ("baseline_kw", "actual_kw", "delivered_kw", "delivered_kwh", "adjustment_kw")
     return (
         vens.filter(~pl.col("has_opted_out"))
         .group_by("baseline")
         .agg(
-            pl.col(*sums).filter(known).sum(),
+            pl.col(*sums).filter(is_measured).sum(),
             pl.col("coverage_percent").sum(),
             pl.col("days_used").filter(pl.col("days_used") > 0).min(),
             pl.len().alias("vens"),
-            known.sum().alias("known"),
-            (known & pl.col("is_stand_in")).sum().alias("stand_ins"),
-            *((known & pl.col("adjustment").eq_missing(kind)).sum().alias(kind) for kind in _KINDS),
+            is_measured.sum().alias("known"),
+            (is_measured & pl.col("is_stand_in")).sum().alias("stand_ins"),
+            *((is_measured & pl.col("adjustment").eq_missing(kind)).sum().alias(kind) for kind in _KINDS),
         )
     )
 
@@ -335,20 +350,20 @@ def settle_portfolio(
     names: Iterable[str],
     least_coverage_percent: float = 0.0,
 ) -> pl.DataFrame:
-    """The performance of all who took part, by each baseline.
+    """Return the performance of all participants together, by each baseline.
 
     Args:
-        sums: as `portfolio_sums` gives them, of all participants.
+        sums: as `portfolio_sums` returns them, of all participants.
         errors: `baseline`, `target`, `hour`, and the sums over VENs of `used_kw` and `predicted_kw`: errors
-            of VENs make up for one another, so the portfolio's are smaller.
-        requested_kw: the event's request; it may be more than could be shared out.
+            of VENs partly cancel, so the portfolio's are smaller.
+        requested_kw: the event's request; it may exceed what could be allocated.
         window: the event's.
         names: of the baselines.
         least_coverage_percent: figures that cover less have a note.
 
     Returns:
-        `baseline`, the `FIGURES`, the `WORDS`. `days_used` is the least of those to whom the baseline itself
-        applies. Where nobody is left, nothing was delivered: zero.
+        `baseline`, the `FIGURES`, the `WORDS`. `days_used` is the least of the VENs to which the baseline
+        itself applies. Without participants the delivery is zero.
     """
     every = pl.concat(sums).group_by("baseline").agg(pl.exclude("days_used").sum(), pl.col("days_used").min())
     nobody, event_h = pl.col("vens") == 0, _event_h(window)
@@ -385,7 +400,7 @@ def settle_portfolio(
 
 
 def rrmse(errors: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """As `ven_rrmse`, by keys: `keys`, `used_kw`, `predicted_kw`; null where the mean is nothing."""
+    """Like `ven_rrmse`, by keys: `keys`, `used_kw`, `predicted_kw`; null where the mean is negligible."""
     miss = (pl.col("used_kw") - pl.col("predicted_kw")).pow(2).mean().sqrt()
     mean = pl.col("used_kw").mean()
     return errors.group_by(keys).agg(
@@ -394,8 +409,8 @@ def rrmse(errors: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def portfolio_errors(prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
-    """Sums over VENs that count, which may be added up further: `baseline`, `target`, `hour`, both powers."""
-    return pl.concat([_errors_of(name, prediction, is_counted) for name in prediction.made])
+    """Return sums over counted VENs, which may be summed further: `baseline`, `target`, `hour`, powers."""
+    return pl.concat([_errors_of(name, prediction, is_counted) for name in prediction.baselines])
 
 
 def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[np.bool_]) -> pl.DataFrame:
@@ -415,10 +430,10 @@ def _errors_of(name: BaselineName, prediction: Prediction, is_counted: NDArray[n
 def covered_shares(
     vens: pl.DataFrame, ven_ids: Sequence[str], names: Iterable[BaselineName]
 ) -> dict[BaselineName, Array]:
-    """How much of the event's time counts for each VEN, by baseline: 0 for one that does not take part.
+    """Return the fraction of the event's time that counts for each VEN, by baseline: 0 without participation.
 
     Args:
-        vens: as `settle_vens` gives them.
+        vens: as `settle_vens` returns them.
         ven_ids: in which order.
         names: of the baselines.
     """
@@ -436,7 +451,7 @@ def covered_shares(
 
 
 def differ(first: pl.DataFrame, second: pl.DataFrame, keys: list[str]) -> bool:
-    """Whether two settlements differ beyond rounding."""
+    """Return whether two settlements differ beyond rounding."""
     both = first.join(second, on=keys, how="full", suffix="_other")
     changed = [
         pl.col(name).is_null().ne(pl.col(f"{name}_other").is_null())
@@ -448,7 +463,7 @@ def differ(first: pl.DataFrame, second: pl.DataFrame, keys: list[str]) -> bool:
 
 
 def _percent(part: str, whole: str) -> pl.Expr:
-    """Of nothing there is no percentage."""
+    """Return a percentage; null if the whole is zero."""
     return pl.when(pl.col(whole) > 0).then(100 * pl.col(part) / pl.col(whole))
 
 
@@ -467,7 +482,7 @@ def _note(least_coverage_percent: float) -> pl.Expr:
 
 
 def _portfolio_note(least_coverage_percent: float) -> pl.Expr:
-    """How many of the VENs are not measured, or not by the baseline itself."""
+    """Return the numbers of VENs that are not measured, or not by the baseline itself."""
     unknown = pl.col("vens") - pl.col("known")
     notes = [
         pl.when(pl.col("baseline") == LAST_SAMPLES).then(pl.lit(FALL_BACK)),
@@ -481,7 +496,7 @@ def _portfolio_note(least_coverage_percent: float) -> pl.Expr:
 
 
 def _portfolio_adjustment() -> list[pl.Expr]:
-    """The kind that all VENs have, or `mixed`; and how many have which."""
+    """Return the adjustment that all VENs have, or `mixed` with the number of each."""
     adjusted = pl.sum_horizontal(_KINDS[:2])
     kinds = [
         pl.when((pl.col(kind) > 0) & (pl.col(kind) == pl.col("known"))).then(pl.lit(kind)) for kind in _KINDS

@@ -1,9 +1,9 @@
-"""Presence: which VENs are online, judged by when their reports are received.
+"""Presence: decides which VENs are online, by when their reports are received.
 
-A report is *live* if its device time lies within the presence time of its VEN of its receipt: some of the
-VEN's report intervals, but never less than a minimum. Reports of a VEN whose clock is wrong by more are live
-once three in a row agree on the offset of that clock; a replay does not, for it arrives faster than it was
-measured.
+A report is *live* if its device time differs from its receipt by at most the VEN's presence time: a multiple
+of the VEN's report interval, but never less than a minimum. Reports of a VEN whose clock is wrong by more are
+live once three in a row agree on the offset of that clock; a replay does not, as it arrives faster than it
+was measured.
 """
 
 from datetime import datetime, timedelta
@@ -15,14 +15,14 @@ from msgspec import Struct
 ONLINE, OFFLINE, MAINTENANCE = "online", "offline", "maintenance"
 ONE_TICK = timedelta(microseconds=1)
 PROMPT_WITHIN: Final = timedelta(seconds=10)
-"""A report received so soon is live, whatever its VEN's presence time: the snapshot lane needs no more."""
+"""A report received within this is live, whatever its VEN's presence time: the snapshot lane relies on it."""
 
 REPORTS_EACH = 5
-"""Reports of a VEN of which its report interval and the offset of its clock are computed."""
+"""Reports of a VEN from which its report interval and the offset of its clock are computed."""
 
 AGREEING_REPORTS = 3
 MOST_OFFSET_SPREAD = 0.25
-"""How far offsets that agree may differ, as a part of the device time that the reports span.
+"""Largest difference of agreeing offsets, as a fraction of the device time that the reports span.
 
 A replay at four times the speed of measuring differs by 0.75 of it, a burst by all of it.
 """
@@ -31,18 +31,18 @@ _UTC = pl.Datetime("us", "UTC")
 
 
 class PresenceTime(Struct, frozen=True):
-    """The presence time of a VEN: so many of its own report intervals, but never less than a minimum."""
+    """The presence time of a VEN: a multiple of its report interval, but never less than a minimum."""
 
     intervals: float
     at_least: timedelta
 
     def allowed(self, interval: pl.Expr) -> pl.Expr:
-        """The presence time by the report interval; the minimum where that is null."""
+        """Return the presence time from the report interval; the minimum where that is null."""
         return pl.max_horizontal(interval * self.intervals, pl.lit(self.at_least))
 
 
 def skewed(reports: pl.DataFrame) -> pl.DataFrame:
-    """The last few reports of each VEN that were not received promptly, or come from the future.
+    """Return the last few reports of each VEN that were not received promptly, or are dated in the future.
 
     Args:
         reports: new telemetry: `ven_id`, `ts`, `received_at`.
@@ -60,12 +60,12 @@ def skewed(reports: pl.DataFrame) -> pl.DataFrame:
 
 
 def is_prompt() -> pl.Expr:
-    """Whether a report was received when it was measured, as nearly as any network allows."""
+    """Return whether a report was received when it was measured, but for delays of a network."""
     return (pl.col("received_at") - pl.col("ts")).abs() <= PROMPT_WITHIN
 
 
 def intervals(reports: pl.DataFrame, skewed_reports: pl.DataFrame) -> pl.DataFrame:
-    """The report interval of each VEN.
+    """Return the report interval of each VEN.
 
     Args:
         reports: the last few reports by device time: `ven_id`, `ts`, `received_at`. The median distance of
@@ -75,7 +75,7 @@ def intervals(reports: pl.DataFrame, skewed_reports: pl.DataFrame) -> pl.DataFra
             least, the shortest distance.
 
     Returns:
-        `ven_id`, `interval`; no row for a VEN of which that is not known.
+        `ven_id`, `interval`; no row for a VEN whose interval is unknown.
     """
     distance = pl.col("ts").diff()
     of_prompt = _by_ven(reports.filter(is_prompt()), distance.median())
@@ -87,16 +87,16 @@ def intervals(reports: pl.DataFrame, skewed_reports: pl.DataFrame) -> pl.DataFra
 def skewed_presence(
     skewed_reports: pl.DataFrame, report_intervals: pl.DataFrame, presence_time: PresenceTime
 ) -> pl.DataFrame:
-    """When VENs were last heard live by reports that were not received promptly.
+    """Return when VENs were last heard live by reports that were not received promptly.
 
     Args:
         skewed_reports: the last few of each VEN: `ven_id`, `ts`, `received_at`.
-        report_intervals: as `intervals` answers.
-        presence_time: what the presence time of a VEN is.
+        report_intervals: as `intervals` returns them.
+        presence_time: how the presence time of a VEN is computed.
 
     Returns:
         `ven_id`, `heard_at`, `clock_offset_s` (receipt less device time; null where it is within the presence
-        time). No row for a VEN of which nothing was live.
+        time). No row for a VEN without live reports.
     """
     offset = pl.col("received_at") - pl.col("ts")
     is_near = offset.abs() <= presence_time.allowed(pl.col("interval"))
@@ -116,16 +116,16 @@ def skewed_presence(
 def fallen_silent(
     vens: pl.DataFrame, report_intervals: pl.DataFrame, presence_time: PresenceTime, now: datetime
 ) -> pl.DataFrame:
-    """VENs that have been silent for longer than their presence time, as transitions to `offline`.
+    """Return VENs that have been silent for longer than their presence time, as transitions to `offline`.
 
-    A VEN's last word is its last live report, or its last status, whichever is later; a status of an earlier
-    time than its receipt is a replay, and counts as of then.
+    A VEN was last heard by its last live report, or its last status, whichever is later; a status dated
+    before its receipt is a replay, and counts as of its date.
 
     Args:
         vens: `ven_id`, `status`, `status_ts`, `status_received_at`, `heard_at` (null: never).
-        report_intervals: as `intervals` answers.
-        presence_time: what the presence time of a VEN is.
-        now: the time of this look.
+        report_intervals: as `intervals` returns them.
+        presence_time: how the presence time of a VEN is computed.
+        now: the time of the check.
 
     Returns:
         `ven_id`, `ts` (after every status that the VEN has), `status`, `reason`, `silent_s`, `heard_at`,
@@ -157,16 +157,16 @@ def come_online(
     presence_time: PresenceTime,
     now: datetime,
 ) -> pl.DataFrame:
-    """VENs that were heard live after their last status, which was another one, as transitions to `online`.
+    """Return VENs heard live after their last status, unless it was `online`, as transitions to `online`.
 
-    Not one that has been silent for too long since; and a VEN in `maintenance` ends that by word alone.
+    A VEN that has been silent for too long since is left out; `maintenance` ends only by a status message.
 
     Args:
         vens: as `fallen_silent`.
-        heard: as `skewed_presence` answers, for the offset of wrong clocks.
-        report_intervals: as `intervals` answers.
-        presence_time: what the presence time of a VEN is.
-        now: the time of this look.
+        heard: as `skewed_presence` returns it, for the offset of wrong clocks.
+        report_intervals: as `intervals` returns them.
+        presence_time: how the presence time of a VEN is computed.
+        now: the time of the check.
 
     Returns:
         As `fallen_silent`; `silent_s` is null.
@@ -197,7 +197,7 @@ def _by_ven(reports: pl.DataFrame, interval: pl.Expr) -> pl.DataFrame:
 
 
 def _agrees(offset: pl.Expr, presence_time: PresenceTime) -> pl.Expr:
-    """Of reports in the order of receipt: whether each and the two before it agree on the offset."""
+    """Return whether each report and the two before it, in order of receipt, agree on the offset."""
     earlier = range(AGREEING_REPORTS)
     offsets = [offset.shift(number) for number in earlier]
     spread = pl.max_horizontal(offsets) - pl.min_horizontal(offsets)
@@ -210,7 +210,7 @@ def _agrees(offset: pl.Expr, presence_time: PresenceTime) -> pl.Expr:
 
 
 def _after_last_status(instant: pl.Expr) -> pl.Expr:
-    """A VEN whose clock is ahead has statuses in our future; the newest must win all the same."""
+    """Return a time after the last status, which may be in the future if the VEN's clock is ahead."""
     return pl.max_horizontal(instant, pl.col("status_ts") + ONE_TICK).cast(_UTC)
 
 

@@ -1,13 +1,13 @@
-"""Sharing out what an event asks for among the VENs that can give. Powers in kW.
+"""Allocates the shares of an event's request to VENs with available power. Powers in kW.
 
-Each gives the same part of what it can: that is fair, and when one drops out, little is missing. A
-VEN that is notified is notified again as seldom as possible: every change is a message to a home.
+Each gives the same fraction of its available power: that is fair, and when one drops out, little is missing.
+VENs are notified again as seldom as possible: every change is a message to a home.
 """
 
 import polars as pl
 
 MOST_EXCESS = 0.05
-"""By so much of the request the shares may exceed it, before all are cut back."""
+"""Fraction of the request by which shares may exceed it before all are cut back."""
 
 NEGLIGIBLE = 1e-6
 
@@ -20,28 +20,28 @@ def changed_shares(
     *,
     is_fair: bool = False,
 ) -> pl.DataFrame:
-    """The share of each VEN, so that the shares make up the request, or all that is available.
+    """Return the share of each VEN, so that the shares sum to the request, or to all that is available.
 
-    A newcomer is given its fair part. What is missing then, because somebody has dropped out, goes to
-    those with the most left to give, so that few are notified again. Only when there is too much by
-    `most_excess`, all are cut back.
+    A newcomer gets its fair share. What is still missing, because a VEN has dropped out, is added to the VENs
+    with the most unused power, so that few are notified again. Only when the excess is above `most_excess`,
+    all are cut back.
 
     Args:
         parts: the participants: `ven_id`, `available_kw`, and the share, `requested_reduction_kw`.
-        newcomers: who has not: `ven_id`, `available_kw`, above zero.
-        requested_kw: what the event asks for, zero or above.
-        most_excess: by which part of the request the shares may exceed it.
-        is_fair: give each VEN its fair part, however many need a new command.
+        newcomers: VENs without a share: `ven_id`, `available_kw`, above zero.
+        requested_kw: the event's request, zero or above.
+        most_excess: fraction of the request by which the shares may exceed it.
+        is_fair: give each VEN its fair share, however many need a new command.
 
     Returns:
         `ven_id`, `available_kw`, `requested_reduction_kw` of all newcomers and of those whose share changes.
         No share is above what is available.
     """
-    known = parts.select("ven_id", "available_kw", "requested_reduction_kw", is_new=pl.lit(value=False))
-    available_kw = _total(known, "available_kw") + _total(newcomers, "available_kw")
+    current = parts.select("ven_id", "available_kw", "requested_reduction_kw", is_new=pl.lit(value=False))
+    available_kw = _total(current, "available_kw") + _total(newcomers, "available_kw")
     fair = pl.col("available_kw") * min(1.0, requested_kw / available_kw if available_kw else 0.0)
     new = newcomers.select("ven_id", "available_kw", requested_reduction_kw=fair, is_new=pl.lit(value=True))
-    before = pl.concat([known, new])
+    before = pl.concat([current, new])
     given_kw = _total(before, "requested_reduction_kw")
     after = before
     if is_fair or given_kw > requested_kw * (1 + most_excess):
@@ -52,15 +52,15 @@ def changed_shares(
 
 
 def by_load(shares: pl.DataFrame, loads: pl.DataFrame) -> pl.DataFrame:
-    """The share of each VEN among its loads: each gives the same part of what it can.
+    """Divide the share of each VEN among its loads: each gives the same fraction of what it can.
 
     Args:
         shares: `ven_id`, and the share, `requested_reduction_kw`.
-        loads: those that may be asked: `ven_id`, `load_id`, `available_kw`, zero or above.
+        loads: those that may be targeted: `ven_id`, `load_id`, `available_kw`, zero or above.
 
     Returns:
-        `ven_id`, `load_id`, `reduce_kw`, in the order of the loads. Where no load says that it could shed
-        anything, all give the same; a VEN without loads has none.
+        `ven_id`, `load_id`, `reduce_kw`, in the order of the loads. If no load has available power, all
+        give the same; a VEN without loads has no rows.
     """
     total_kw = pl.col("available_kw").sum().over("ven_id")
     part = (
@@ -78,7 +78,7 @@ def _total(frame: pl.DataFrame, column: str) -> float:
 
 
 def _filled(shares: pl.DataFrame, missing_kw: float) -> pl.DataFrame:
-    """What is missing is added to the shares of those with the most left, as few as will do."""
+    """Add the missing power to the shares of the VENs with the most unused power, as few as possible."""
     left_kw = pl.col("available_kw") - pl.col("requested_reduction_kw")
     in_turn = shares.with_columns(left_kw=left_kw).sort("left_kw", "ven_id", descending=[True, False])
     already_kw = pl.col("left_kw").cum_sum() - pl.col("left_kw")

@@ -1,4 +1,4 @@
-"""Totals over the latest values: the network's, and those of each load type. Powers in kW."""
+"""Totals over the latest values: of the network, and of each load type. Powers in kW."""
 
 from datetime import date, datetime
 from typing import NamedTuple
@@ -19,10 +19,10 @@ class EnergyToday(NamedTuple):
 
 
 def load_type_rollups(groups: pl.DataFrame) -> pl.DataFrame:
-    """Capacity, shed capability and usage of each load type.
+    """Return capacity, shed capability and usage of each load type.
 
     Args:
-        groups: sums over loads: `load_type` (null: not said), `capacity_kw`, `shed_capability_kw`,
+        groups: sums over loads: `load_type` (null: unknown), `capacity_kw`, `shed_capability_kw`,
             `usage_kw`; a type may have several rows.
     """
     return (
@@ -39,7 +39,7 @@ def load_type_rollups(groups: pl.DataFrame) -> pl.DataFrame:
 def network_snapshot(
     vens: pl.DataFrame, groups: pl.DataFrame, energy: EnergyToday, now: datetime
 ) -> pl.DataFrame:
-    """The network's totals, one row.
+    """Return the network's totals, one row.
 
     Args:
         vens: counts and sums of registered VENs by `status` (null while they have none): `vens`,
@@ -48,7 +48,7 @@ def network_snapshot(
         groups: sums over the loads of these VENs: `shed_capability_kw`, `enabled` (it may be controlled),
             `controllable` (its VEN is neither offline nor in maintenance).
         energy: energy used today.
-        now: the time of this look.
+        now: the time of the totals.
     """
     sheddable = _sheddable(vens, groups)
     controllable = sheddable.filter(pl.col("controllable") & pl.col("enabled"))
@@ -69,7 +69,7 @@ def network_snapshot(
 
 
 def _sheddable(vens: pl.DataFrame, groups: pl.DataFrame) -> pl.DataFrame:
-    """What can be shed; a VEN that reports no loads counts as one, with what it sheds now."""
+    """Return the power that can be shed; a VEN without loads counts as one, with what it sheds now."""
     whole_vens = vens.select(
         pl.col("whole_shed_power_kw").alias("shed_kw"),
         pl.lit(value=True).alias("enabled"),

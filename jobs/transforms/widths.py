@@ -1,7 +1,7 @@
-"""How wide a VEN's slots are, learned from the spacing of its reports. Pure.
+"""Learns the slot widths of VENs from the spacing of their reports. Pure.
 
-A day's width is the narrowest that is not less than the typical (median) distance of its reports, but for a
-tenth. A width is learned once two days in a row have it; days with too few reports say nothing.
+A day's width is the narrowest that is not less than the median distance of its reports, with a tolerance of a
+tenth. A width is learned once two days in a row have it; days with too few reports are ignored.
 """
 
 import polars as pl
@@ -10,22 +10,22 @@ from schemas.tables.history import SLOT_S
 from schemas.tables.registry import SLOT_WIDTHS_S
 
 FEWEST_DISTANCES = 12
-"""A day with fewer intervals between reports is left out."""
+"""Fewest intervals between reports for a day to count."""
 
 FEWEST_DAYS = 2
 SLACK = 0.9
 
 
 def learned_widths(reports: pl.DataFrame, present: pl.DataFrame, last_day: pl.Expr) -> pl.DataFrame:
-    """The widths that VENs have by now, where they differ from the present ones, and since when.
+    """Return the learned widths of VENs that differ from the recorded ones, and since when.
 
     A wider one begins where the reports became sparse, a narrower one with the first whole day that has it:
-    what lies between keeps the wider slots, which lose no energy.
+    the time between keeps the wider slots, which lose no energy.
 
     Args:
         reports: with usage, of whole UTC days: `ven_id`, `ts`.
         present: `ven_id`, `width_s`; without a row five minutes.
-        last_day: the last whole day: only who has reported on it has a width by now.
+        last_day: the last whole day: only VENs that reported on it get a width.
 
     Returns:
         `ven_id`, `since` (on the border of a half-hour), `width_s`.
@@ -52,7 +52,7 @@ def learned_widths(reports: pl.DataFrame, present: pl.DataFrame, last_day: pl.Ex
 
 
 def daily_widths(spaced: pl.DataFrame) -> pl.DataFrame:
-    """`ven_id`, `day`, `width_s`: null where reports are further apart than any width."""
+    """Return `ven_id`, `day`, `width_s`: null where reports are further apart than any width."""
     distance = pl.col("distance_s").drop_nulls()
     days = spaced.group_by("ven_id", "day").agg(typical_s=distance.median(), distances=distance.len())
     fitting = (
@@ -64,7 +64,7 @@ def daily_widths(spaced: pl.DataFrame) -> pl.DataFrame:
 
 
 def _runs(days: pl.DataFrame) -> pl.DataFrame:
-    """The days in a row, up to the last, that have its width: `ven_id`, `new_s`, `first_day`, `days`."""
+    """Return the run of days, up to the last, with the same width: `ven_id`, `new_s`, `first_day`, `days`."""
     is_other = pl.col("width_s").ne_missing(pl.col("new_s"))
     last_other = pl.col("day").filter(is_other).max().over("ven_id")
     in_run = days.with_columns(last_other=last_other).filter(
@@ -74,7 +74,7 @@ def _runs(days: pl.DataFrame) -> pl.DataFrame:
 
 
 def _sparse_since(spaced: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
-    """The last report before a run that came fast; without one the run's first report, or the VEN's."""
+    """Return the last closely spaced report before a run; else the run's first report, or the VEN's."""
     each = spaced.join(runs.select("ven_id", "new_s", "first_day"), on="ven_id")
     came_fast = (pl.col("ts") < pl.col("first_day")) & (pl.col("distance_s") <= pl.col("new_s") / 2)
     return each.group_by("ven_id").agg(

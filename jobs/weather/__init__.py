@@ -1,1 +1,1 @@
-"""Temperatures: files of them are read, checked line by line, and imported."""
+"""Imports temperatures from files, checked line by line."""

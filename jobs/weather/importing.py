@@ -1,4 +1,4 @@
-"""Importing temperatures: new ones are added, others replaced; the same once more changes nothing."""
+"""Imports temperatures: new ones are inserted, changed ones replaced. Idempotent."""
 
 from datetime import datetime
 
@@ -14,7 +14,7 @@ KEY = ["region", "ts"]
 
 
 class Imported(Struct, frozen=True):
-    """How many temperatures were new, replaced or there before; `strangers`: regions without any VEN."""
+    """Counts of new, replaced and unchanged temperatures; `strangers`: regions without any VEN."""
 
     new: int
     changed: int
@@ -23,12 +23,12 @@ class Imported(Struct, frozen=True):
 
 
 def import_temperatures(connection: Connection, rows: pl.DataFrame, now: datetime) -> Imported:
-    """Bring temperatures into their table.
+    """Upsert temperatures.
 
     Args:
         connection: in a transaction.
-        rows: `region`, `ts`, `temperature_c`, none twice.
-        now: what `recorded_at` is for values that are new or changed.
+        rows: `region`, `ts`, `temperature_c`, unique by region and time.
+        now: `recorded_at` of new and changed values.
     """
     regions = rows.get_column("region").unique().sort().to_list()
     before = [_stored(connection, region, rows) for region in regions]
@@ -49,7 +49,7 @@ def _stored(connection: Connection, region: str, rows: pl.DataFrame) -> pl.DataF
 
 
 def _compared(rows: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """`rows` with `is_new` and `is_changed`."""
+    """Return `rows` with `is_new` and `is_changed`."""
     old = before.rename({"temperature_c": "old_c"})
     differs = (pl.col("temperature_c") != pl.col("old_c")).fill_null(value=False)
     return rows.join(old, on=KEY, how="left").with_columns(

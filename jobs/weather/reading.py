@@ -1,4 +1,4 @@
-"""Files of temperatures, CSV or Parquet, as frames: each line is checked. No database."""
+"""Reads files of temperatures, CSV or Parquet, as frames, and checks each line. No database."""
 
 import csv
 from collections.abc import Iterator
@@ -24,18 +24,18 @@ class WrongFileError(Exception):
 
 
 class Line(Struct, frozen=True):
-    """The number of a line, and what is wrong with it."""
+    """The number of a line, and its error."""
 
     number: int
     fault: str
 
 
 def read_temperatures(path: Path, region: str | None = None) -> pl.DataFrame:
-    """The temperatures of a file: `region`, `ts`, `temperature_c`; none twice.
+    """Return the temperatures of a file: `region`, `ts`, `temperature_c`; unique by region and time.
 
     Args:
         path: CSV, or Parquet if its name ends in `.parquet`. Times are ISO 8601, in UTC without a zone.
-        region: of all lines, for a file without that column; null: the site's.
+        region: of all lines, for a file without that column; None: the whole site.
 
     Raises:
         WrongFileError: the file cannot be read, or a line is wrong.
@@ -50,7 +50,7 @@ def read_temperatures(path: Path, region: str | None = None) -> pl.DataFrame:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    """The file with all its columns as text, and `line`, the number of each line."""
+    """Return the file with all columns as text, and `line`, the number of each line."""
     try:
         if path.suffix.lower() == ".parquet":
             return _as_text(pl.read_parquet(path)).with_row_index(LINE, 1)
@@ -60,7 +60,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
-    """By Python's reader, since Polars' does not number the lines."""
+    """Read CSV with Python's reader, as Polars does not number the lines."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         names = [name.strip() for name in next(reader, [])]
@@ -79,7 +79,7 @@ def _read_csv(path: Path) -> pl.DataFrame:
 
 
 def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
-    """Times of Parquet files without a zone are UTC, as everywhere."""
+    """Return all columns as text; times of Parquet files without a zone are UTC, as everywhere."""
     instants = [name for name, dtype in rows.schema.items() if isinstance(dtype, pl.Datetime)]
     utc = [_in_utc(name, rows.schema[name]) for name in instants]
     return rows.with_columns(utc).with_columns(pl.exclude(instants).cast(pl.String))
@@ -103,7 +103,7 @@ def _check_columns(path: Path, columns: list[str], region: str | None) -> None:
 
 
 def _parsed(rows: pl.DataFrame, region: str) -> pl.DataFrame:
-    """`line`, `region`, `ts`, `temperature_c`, and the two texts; null where one cannot be read."""
+    """Return `line`, `region`, `ts`, `temperature_c`, and the two texts; null where one cannot be parsed."""
     time_text = rows.get_column(TIMESTAMP).str.strip_chars()
     degrees_text = rows.get_column(TEMPERATURE).str.strip_chars()
     has_regions = REGION in rows.columns
@@ -141,7 +141,7 @@ def _shown(text: str | None) -> str:
 
 
 def _contradictions(parsed: pl.DataFrame) -> Iterator[Line]:
-    """Lines that give another temperature for a time than a line before them."""
+    """Return lines with another temperature for a time than an earlier line."""
     over = ["region", "ts"]
     first = parsed.filter(pl.col("ts").is_not_null() & IS_POSSIBLE).with_columns(
         first_line=pl.col(LINE).first().over(over), first_c=pl.col("temperature_c").first().over(over)

@@ -1,1 +1,1 @@
-"""Webhooks, sent from the outbox that triggers fill."""
+"""Sends webhooks from the outbox that triggers fill."""

@@ -1,7 +1,7 @@
-"""One HTTP request to a receiver: to an address that is allowed, bounded in time and in bytes.
+"""Sends one HTTP request to a receiver, at an allowed address, bounded in time and bytes.
 
-The host is looked up once, and the connection goes to the address that was checked: a name that changes in
-between (DNS rebinding) leads nowhere else. Redirects are not followed, proxies of the environment not used.
+The host is resolved once, and the connection goes to the address that was checked, which prevents DNS
+rebinding. Redirects are not followed, and proxies of the environment are not used.
 """
 
 import socket
@@ -19,14 +19,14 @@ from msgspec import Struct
 from schemas.webhooks import Address, Network, is_allowed, is_in
 
 MOST_BYTES = 65_536
-"""Of a response's body; its text is of no interest."""
+"""Most bytes read of a response's body, whose text is ignored."""
 
 Monotonic = Callable[[], float]
 Resolve = Callable[[str, int], Sequence[Address]]
 
 
 class ForbiddenAddressError(Exception):
-    """The settings do not allow to send to the host's addresses."""
+    """The settings do not allow requests to the host's addresses."""
 
 
 class DeliveryError(Exception):
@@ -46,13 +46,13 @@ class ReceiverAnswer(Struct, frozen=True):
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a host, as the operating system knows them."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+    """Resolve a host with the operating system's resolver."""
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ip_address(str(each[4][0]).partition("%")[0]) for each in infos]
 
 
 class WebhookClient:
-    """Posts bodies."""
+    """Posts bodies to receivers."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class WebhookClient:
 
         Raises:
             ForbiddenAddressError: nothing was sent.
-            DeliveryError: it is not known whether the receiver has it.
+            DeliveryError: whether the receiver has it is unknown.
         """
         deadline = Deadline(self._monotonic, self._timeout_s)
         backend = _CheckedBackend(self._resolve, self._networks, deadline, is_plain=url.startswith("http:"))
@@ -88,7 +88,7 @@ class WebhookClient:
 
 
 class Deadline:
-    """Until when all of a delivery must be over."""
+    """The deadline of a whole delivery."""
 
     def __init__(self, monotonic: Monotonic, within_s: float) -> None:
         self._monotonic = monotonic
@@ -97,7 +97,7 @@ class Deadline:
     def left_s(self, error: type[Exception] = httpcore.ReadTimeout) -> float:
         left_s = self._ends_s - self._monotonic()
         if left_s <= 0:
-            raise error("the time is over")
+            raise error("the deadline has passed")
         return left_s
 
 
@@ -123,7 +123,7 @@ def _post(
 
 
 class _CheckedBackend(httpcore.NetworkBackend):
-    """Connects to an allowed address of the host, and to none other."""
+    """Connects only to an allowed address of the host."""
 
     def __init__(
         self, resolve_host: Resolve, networks: Sequence[Network], deadline: Deadline, *, is_plain: bool
@@ -153,18 +153,18 @@ class _CheckedBackend(httpcore.NetworkBackend):
         for address in addresses:
             if is_right(address, self._networks):
                 return address
-        found = ", ".join(map(str, addresses[:3]))
+        shown = ", ".join(map(str, addresses[:3]))
         if self._is_plain and any(is_allowed(address, self._networks) for address in addresses):
             raise ForbiddenAddressError(
-                f"plain http goes to networks of WEBHOOK_NETWORKS only, not to {found}"
+                f"plain http goes to networks of WEBHOOK_NETWORKS only, not to {shown}"
             )
         raise ForbiddenAddressError(
-            f"{host} has no address that is public, or in a network of WEBHOOK_NETWORKS: {found}"
+            f"{host} has no address that is public, or in a network of WEBHOOK_NETWORKS: {shown}"
         )
 
 
 class _BoundedStream(httpcore.NetworkStream):
-    """A connection on which no operation outlasts the delivery: a receiver that drips cannot hold it."""
+    """A connection whose operations end at the deadline, so that a slow receiver cannot hold it."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream

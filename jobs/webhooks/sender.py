@@ -1,4 +1,4 @@
-"""Sends webhooks from the outbox: at least once, in order for each object, on a thread for each receiver."""
+"""Sends webhooks from the outbox: at least once, in order per object, with a thread for each receiver."""
 
 import random
 import threading
@@ -26,9 +26,9 @@ STOP_WITHIN_S = 5.0
 
 
 class HeldWebhook(Struct, frozen=True):
-    """A webhook that this program may send to, and its failures in a row.
+    """A webhook that this program has leased, and its consecutive failures.
 
-    One of a subscription of OpenADR is sent notifications as OpenADR has them, with its token.
+    That of an OpenADR subscription is sent OpenADR notifications, with its token.
     """
 
     webhook_id: str
@@ -41,7 +41,7 @@ class HeldWebhook(Struct, frozen=True):
 
 
 class WebhookSender:
-    """A thread that looks for work, and one for each receiver that has some: at most `MOST_WEBHOOKS`."""
+    """A thread that polls for due deliveries, and at most `MOST_WEBHOOKS`, one for each receiver."""
 
     def __init__(  # noqa: PLR0913 - what it is made of
         self,
@@ -71,7 +71,7 @@ class WebhookSender:
         self._thread.start()
 
     def stop(self) -> None:
-        """Give deliveries that are under way a few seconds; what is not settled is sent again."""
+        """Wait a few seconds for deliveries in progress; unsettled ones are sent again later."""
         self._stopping.set()
         ends_s = time.monotonic() + STOP_WITHIN_S
         for thread in [self._thread, *self._receivers.values()]:
@@ -90,7 +90,7 @@ class WebhookSender:
                 is_away = False
 
     def look(self) -> None:
-        """Start a thread for each webhook that has something to send and has none."""
+        """Start a thread for each webhook that has due deliveries and no thread."""
         self._receivers = {name: each for name, each in self._receivers.items() if each.is_alive()}
         with self._engine.begin() as connection:
             admit(connection)
@@ -103,7 +103,7 @@ class WebhookSender:
             thread.start()
 
     def drain(self, webhook_id: str) -> None:
-        """Send to one receiver until nothing is due, it fails, or we stop."""
+        """Send to one receiver until nothing is due, it fails, or `stop` is called."""
         try:
             while not self._stopping.is_set() and self.send_next(webhook_id):
                 pass
@@ -114,15 +114,15 @@ class WebhookSender:
             self._log.warning("webhook_waits", webhook=webhook_id, error=reason)
 
     def send_next(self, webhook_id: str) -> bool:
-        """Send the next delivery that is due, and settle it by the receiver's answer; False without one."""
+        """Send the next due delivery, and settle it by the response; returns whether there was one."""
         now = self._clock()
         with self._engine.begin() as connection:
             admit(connection)
             hold = queries.hold(webhook_id, self._holder, now, now + self._policy.lease)
-            held = connection.execute(hold).one_or_none()
-            if held is None:
+            lease = connection.execute(hold).one_or_none()
+            if lease is None:
                 return False
-            webhook = HeldWebhook(webhook_id, *held)
+            webhook = HeldWebhook(webhook_id, *lease)
             delivery = queries.next_delivery(webhook_id, now).first(connection)
         if delivery is None:
             return False
@@ -131,13 +131,13 @@ class WebhookSender:
         return True
 
     def _send(self, webhook: HeldWebhook, delivery: DueDelivery) -> tuple[int | None, str | None]:
-        """The status of the answer; and what went wrong, None for nothing."""
+        """Send a delivery; returns the response's status, and the error, None on success."""
         headers, body = message(webhook, delivery, self._clock().astimezone(UTC))
         try:
             answer = self._client.post(webhook.url, headers, body)
         except (ForbiddenAddressError, DeliveryError) as error:
             return None, str(error)[:LONGEST_ERROR]
-        except Exception as error:  # noqa: BLE001 - of any kind: it must neither end the thread nor be repeated at once
+        except Exception as error:  # noqa: BLE001 - any: must not end the thread, nor be retried at once
             self._log.error("webhook_fault", webhook=webhook.webhook_id, exc_info=error)
             return None, f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
         return answer.status, None if answer.is_success else _refusal(answer)
@@ -175,7 +175,7 @@ class WebhookSender:
         return {"next_attempt_at": now + self._policy.wait(delivery.attempts + 1, self._chance)}
 
     def _state_after_failure(self, webhook: HeldWebhook, error: str, now: datetime) -> dict[str, object]:
-        """All of a receiver waits after a failure, or each object would try it by itself."""
+        """Return the webhook's state: all its deliveries back off, else each object would retry by itself."""
         failures, since = webhook.failures + 1, webhook.failing_since or now
         state = {"failures": failures, "failing_since": since, "error": error}
         if self._policy.is_over(since, now):
@@ -186,9 +186,9 @@ class WebhookSender:
 
 
 def message(webhook: HeldWebhook, delivery: DueDelivery, now: datetime) -> tuple[dict[str, str], bytes]:
-    """Headers and body, as Standard Webhooks has them; the id stays the same when it is sent again.
+    """Return headers and body according to Standard Webhooks; the id stays the same when it is sent again.
 
-    The body of a notification of OpenADR is the notification.
+    The body of an OpenADR notification is the notification itself.
     """
     at = f"{delivery.created_at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
     body = f'{{"type":"{delivery.type}","timestamp":"{at}","data":{delivery.data}}}'

@@ -18,7 +18,7 @@ ReadingObserver = Callable[[Household, HouseholdReading], None]
 
 
 class LiveFleet:
-    """Publishes reports at their device times, and late ones late, until it is interrupted."""
+    """Publishes reports at their device times, and delayed ones later, until it is interrupted."""
 
     def __init__(
         self,

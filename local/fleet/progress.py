@@ -24,8 +24,8 @@ def _with_bar(messages: Iterable[Message], total: int, console: Console) -> Iter
         for message in messages:
             yield message
             progress.advance(task)
-        done = progress.tasks[0].completed
-        progress.update(task, total=done)
+        completed = progress.tasks[0].completed
+        progress.update(task, total=completed)
 
 
 def _with_lines(messages: Iterable[Message], total: int, console: Console) -> Iterator[Message]:

@@ -22,7 +22,7 @@ _ACKNOWLEDGED_WITHIN_S = 60.0
 
 
 class BrokerError(Exception):
-    """The broker is not there, or does not answer any more."""
+    """The broker is unreachable, or does not respond any more."""
 
 
 class FleetPublisher:

@@ -1,4 +1,4 @@
-"""A client of a VTN: a token by client credentials, answers that are kept by their ETags, and refusals."""
+"""A client of a VTN: tokens by client credentials, responses cached by ETag, and errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ JSON = "application/json"
 
 
 class VtnError(Exception):
-    """The VTN refuses a request, and would again."""
+    """The VTN refuses a request permanently."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class VtnError(Exception):
 
 
 class TryLaterError(Exception):
-    """The VTN is busy or away. `after_s`: the seconds that it asks to wait."""
+    """The VTN is busy or unreachable. `after_s`: the wait that it requests, s."""
 
     def __init__(self, message: str, after_s: float = 0.0) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ class TryLaterError(Exception):
 
 
 @dataclass(frozen=True)
-class _KeptAnswer:
+class _CachedResponse:
     etag: str
     content: bytes
 
@@ -46,25 +46,25 @@ class VtnClient:
         self._base_url = base_url.rstrip("/")
         self._secret = secret
         self._token = ""
-        self._kept: dict[str, _KeptAnswer] = {}
+        self._cached: dict[str, _CachedResponse] = {}
 
     def read(self, path: str, form: type[Form]) -> Form:
-        """The objects at a path; one that is unchanged since the last time (304) is not sent again.
+        """Read the objects at a path, by a conditional request (304 if unchanged).
 
         Raises:
             VtnError: it is refused.
             TryLaterError: the VTN is busy or away.
         """
-        kept = self._kept.get(path)
-        response = self._ask("GET", path, {"If-None-Match": kept.etag} if kept else {})
-        if kept is None or response.status != HTTPStatus.NOT_MODIFIED:
-            kept = _KeptAnswer(_header(response, b"etag"), response.content)
-        if kept.etag:
-            self._kept[path] = kept
-        return msgspec.json.decode(kept.content, type=form)
+        cached = self._cached.get(path)
+        response = self._ask("GET", path, {"If-None-Match": cached.etag} if cached else {})
+        if cached is None or response.status != HTTPStatus.NOT_MODIFIED:
+            cached = _CachedResponse(_header(response, b"etag"), response.content)
+        if cached.etag:
+            self._cached[path] = cached
+        return msgspec.json.decode(cached.content, type=form)
 
     def write(self, method: str, path: str, body: Mapping[str, Any], form: type[Form]) -> Form:
-        """Make (POST) or replace (PUT) an object; returns it as the VTN has stored it.
+        """Create (POST) or replace (PUT) an object; returns it as stored by the VTN.
 
         Raises:
             VtnError: it is refused.
@@ -76,7 +76,7 @@ class VtnClient:
     def _ask(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
     ) -> httpcore.Response:
-        """Send a request; once more with a new token where the one that it has holds no longer."""
+        """Send a request; retry once with a new token if the token has expired."""
         is_new = not self._token
         response = self._send(method, path, {**headers, "Authorization": f"Bearer {self._bearer()}"}, body)
         if response.status == HTTPStatus.UNAUTHORIZED and not is_new:

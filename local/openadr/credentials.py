@@ -34,7 +34,7 @@ class _Line(msgspec.Struct):
 
 
 def read_credentials(path: Path, needed: Iterable[str] = ()) -> dict[str, str]:
-    """Secrets by client id.
+    """Read secrets by client id.
 
     Raises:
         CredentialsError: the file is missing or broken, or has no secret of a client that is needed.
@@ -49,21 +49,23 @@ def read_credentials(path: Path, needed: Iterable[str] = ()) -> dict[str, str]:
 
 
 def make_credentials(database_url: str, path: Path, ven_names: Iterable[str]) -> None:
-    """Make the clients that the file has no secrets of: a utility, and one for each VEN.
+    """Create the clients whose secrets the file lacks: a utility, and one for each VEN.
 
     Raises:
-        CredentialsError: one cannot be made, such as one that exists, whose secret is lost.
+        CredentialsError: one cannot be created, such as an existing one whose secret is lost.
     """
     secrets = read_credentials(path) if path.exists() else {}
     roles: dict[Role, list[str]] = {"bl": [UTILITY], "ven": list(ven_names)}
     for role, client_ids in roles.items():
         missing = [client_id for client_id in client_ids if client_id not in secrets]
         if missing:
-            done = _create(database_url, role, missing)
-            secrets |= dict(_made(done.stdout))
+            process = _create(database_url, role, missing)
+            secrets |= dict(_made(process.stdout))
             _write(path, secrets)
-            if done.returncode:
-                raise CredentialsError(f"{done.stderr.strip()} ({path} has no secret of it)", done.returncode)
+            if process.returncode:
+                raise CredentialsError(
+                    f"{process.stderr.strip()} ({path} has no secret of it)", process.returncode
+                )
 
 
 def _create(database_url: str, role: Role, client_ids: list[str]) -> subprocess.CompletedProcess[str]:
@@ -81,9 +83,9 @@ def _create(database_url: str, role: Role, client_ids: list[str]) -> subprocess.
 
 def _made(output: str) -> Iterator[tuple[str, str]]:
     for line in output.splitlines():
-        made = msgspec.json.decode(line, type=_Line)
-        if made.secret:
-            yield made.id, made.secret
+        created = msgspec.json.decode(line, type=_Line)
+        if created.secret:
+            yield created.id, created.secret
 
 
 def _write(path: Path, secrets: dict[str, str]) -> None:

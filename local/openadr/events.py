@@ -1,4 +1,4 @@
-"""What an event of OpenADR asks of a home: power, as a command of the contract, and reports. Pure."""
+"""Converts an OpenADR event to a command of the contract, and to the reports that it requests. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def power_command(home: Household, event: Event, flexibility_kw: float) -> dict[str, Any] | None:
-    """The data of an `event` command, or None for an event that asks this home for no power.
+    """Return the data of an `event` command; None if the event requests no power from this home.
 
     Args:
         home: draws its delay where the event randomizes its start.
@@ -25,20 +25,20 @@ def power_command(home: Household, event: Event, flexibility_kw: float) -> dict[
     """
     made_at = parse_iso(event.created_date_time)
     try:
-        asked = asked_power(event, made_at, _BEGINNING, lambda: flexibility_kw)
+        power = asked_power(event, made_at, _BEGINNING, lambda: flexibility_kw)
     except NotSharedError:
         return None
-    delay_s = between(0, asked.randomize_start_s, home.seed, home.ven_id, event.id, "spread")
-    start_ts = asked.start.timestamp() + delay_s
+    delay_s = between(0, power.randomize_start_s, home.seed, home.ven_id, event.id, "spread")
+    start_ts = power.start.timestamp() + delay_s
     data: dict[str, Any] = {
         "event_id": event.id,
         "start_ts": start_ts,
-        "end_ts": asked.end.timestamp(),
-        "requestedReductionKw": asked.requested_kw,
-        "direction": asked.direction,
-        "intervals": _intervals(asked.intervals or (), asked.start.timestamp()),
+        "end_ts": power.end.timestamp(),
+        "requestedReductionKw": power.requested_kw,
+        "direction": power.direction,
+        "intervals": _intervals(power.intervals or (), power.start.timestamp()),
     }
-    limits = {"importLimitKw": asked.import_limit_kw, "exportLimitKw": asked.export_limit_kw}
+    limits = {"importLimitKw": power.import_limit_kw, "exportLimitKw": power.export_limit_kw}
     return data | {name: limit_kw for name, limit_kw in limits.items() if limit_kw is not None}
 
 
@@ -51,7 +51,7 @@ def _intervals(steps: Sequence[tuple[float, float]], start_ts: float) -> list[di
 
 
 def requested_payloads(event: Event, program: Program | None) -> frozenset[str]:
-    """The payload types that an event requests reports of; without any, those that its program describes.
+    """Return the payload types that an event requests; without any, those of its program.
 
     Types that a home cannot measure are left out.
     """

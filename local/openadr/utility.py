@@ -11,19 +11,19 @@ from schemas.openadr import Event, Program, Ven
 PROGRAM = "simulated-fleet"
 MEASUREMENTS = "measurements"
 TARGET = "simulated-fleet"
-"""What VENs of the fleet are granted, and events may be for."""
+"""The target that VENs of the fleet are granted, and that events use."""
 
 _ALWAYS = {"start": "2020-01-01T00:00:00Z", "duration": "P9999Y"}
 
 
 class Utility:
-    """Business logic, whose work is idempotent."""
+    """The business logic of a utility. Idempotent."""
 
     def __init__(self, vtn: VtnClient) -> None:
         self._vtn = vtn
 
     def prepare(self, ven_names: Iterable[str]) -> None:
-        """Make the program, its event, and the enrolments that are not there yet.
+        """Create the program, its event, and missing enrolments.
 
         Each VEN's client has the name of the VEN.
         """
@@ -37,11 +37,11 @@ class Utility:
     def _program_id(self) -> str:
         programs = self._vtn.read("/programs", list[Program])
         existing = next((each for each in programs if each.program_name == PROGRAM), None)
-        made = existing or self._vtn.write("POST", "/programs", {"programName": PROGRAM}, Program)
-        return made.id
+        program = existing or self._vtn.write("POST", "/programs", {"programName": PROGRAM}, Program)
+        return program.id
 
     def _request_reports(self, program_id: str) -> None:
-        """Reports belong to an event, so one that never ends and asks for nothing requests measurements."""
+        """Create an endless event without power, which requests measurements: reports belong to an event."""
         query = urlencode({"programID": program_id})
         events = self._vtn.read(f"/events?{query}", list[Event])
         if not any(each.event_name == MEASUREMENTS for each in events):

@@ -1,4 +1,4 @@
-"""A simulated VEN that speaks OpenADR: it enrols, polls for events, obeys, and reports."""
+"""A simulated OpenADR VEN: it enrols, polls for events, follows them, and reports."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from local.openadr.reports import MeteredInterval, metered, report
 from schemas.openadr import Event, Program, Report, Resource, Ven
 
 MOST_INTERVALS = 300
-"""Of a report."""
+"""Most intervals of a report."""
 
 LONGEST_GAP_S = 900.0
 """Intervals older than this, in a report that is late, are not sent afterwards."""
@@ -93,7 +93,7 @@ class SimulatedVen:
         return self._meter.interval_s()
 
     def _join(self, now: float) -> Ven:
-        """Enrol the VEN, unless the utility has done so, and its loads as resources."""
+        """Enrol the VEN, unless the utility has enrolled it, and its loads as resources."""
         enrolled = self._vtn.read("/vens", list[Ven])
         ven = enrolled[0] if enrolled else self._enrol()
         query = urlencode({"venID": ven.id})
@@ -120,12 +120,12 @@ class SimulatedVen:
             self._read_program(event.program_id)
             if self._events.get(event.id) != event:
                 self._follow(event, now)
-        gone = {each.id: each for each in self._events.values() if each.id not in events}
-        for event in gone.values():
+        deleted = {each.id: each for each in self._events.values() if each.id not in events}
+        for event in deleted.values():
             self._leave(event, now)
         unreported = {
             event_id: event
-            for event_id, event in gone.items()
+            for event_id, event in deleted.items()
             if _is_over(event, now) and wants_reports_of(event, self._reported_until, now)
         }
         self._events = unreported | events
@@ -153,7 +153,7 @@ class SimulatedVen:
         return sorted({target for targets in (*of_vens, *of_resources) for target in targets})
 
     def _follow(self, event: Event, now: float) -> None:
-        """Take part in an event that asks for power, or opt out of it."""
+        """Take part in an event that requests power, or opt out of it."""
         flexibility_kw = sum(load.capability_kw for load in self._live.read(now, self.state).loads)
         data = power_command(self.home, event, flexibility_kw)
         if data is None:
@@ -165,7 +165,7 @@ class SimulatedVen:
         self._log.info("openadr_event_followed", event_id=event.id, result=result.word)
 
     def _leave(self, event: Event, now: float) -> None:
-        """Let go of an event that was deleted; one that is over ends by itself."""
+        """Leave a deleted event; one that is over ends by itself."""
         self._opted_out.discard(event.id)
         if not _is_over(event, now):
             self._release(event.id, now)
@@ -207,9 +207,9 @@ class SimulatedVen:
 
     def _requested(self, begin: float, end: float) -> dict[str, frozenset[str]]:
         """Payload types by the events that request reports of a time."""
-        wanted = (event for event in self._events.values() if wants_reports_of(event, begin, end))
+        requesting = (event for event in self._events.values() if wants_reports_of(event, begin, end))
         payloads = {
-            event.id: requested_payloads(event, self._programs.get(event.program_id)) for event in wanted
+            event.id: requested_payloads(event, self._programs.get(event.program_id)) for event in requesting
         }
         return {event_id: types for event_id, types in payloads.items() if types}
 
@@ -217,7 +217,7 @@ class SimulatedVen:
         return metered(self._meter, self.state, start, self._interval_s, has_opted_out=bool(self._opted_out))
 
     def _send(self, event_id: str, body: dict[str, Any]) -> None:
-        """Report to one event; if that is refused, to others all the same."""
+        """Report to one event; a refusal does not stop reports to others."""
         try:
             self._vtn.write("POST", "/reports", body, Report)
         except VtnError as error:

@@ -1,1 +1,1 @@
-"""Types of the HTTP API, one noun a file: shapes, units, and what the OpenAPI document says of them."""
+"""Types of the HTTP API, one noun per file: shapes, units, and descriptions for the OpenAPI document."""

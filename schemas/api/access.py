@@ -10,11 +10,11 @@ Role = Literal["viewer", "operator"]
 
 
 class Session(Shape, frozen=True):
-    """Who we take the caller for."""
+    """The authenticated caller."""
 
-    name: Annotated[str, Meta(description="The key's name; `anonymous` where no keys are asked for.")]
+    name: Annotated[str, Meta(description="The key's name; `anonymous` if no keys are required.")]
     role: Role
-    expires_at: Annotated[Instant | None, Meta(description="When this ends by itself.")]
+    expires_at: Annotated[Instant | None, Meta(description="When the session expires.")]
 
 
 class AuditEntry(Shape, frozen=True):
@@ -24,14 +24,14 @@ class AuditEntry(Shape, frozen=True):
     at: Instant
     who: Annotated[
         str,
-        Meta(description="The key's name; `anonymous` where none are asked for; `terminal:` and a user."),
+        Meta(description="The key's name; `anonymous` if none are required; `terminal:` and a user."),
     ]
     role: Role
     method: Annotated[str, Meta(description="Or `keys`, at a terminal.", examples=["POST"])]
     path: Annotated[str, Meta(description="With its query; or what was done.", examples=["/api/events"])]
-    status: Annotated[int | None, Meta(description="Of the answer; null if nobody saw how it ended.")]
+    status: Annotated[int | None, Meta(description="Of the response; null if the outcome was not recorded.")]
     request_id: str
     client_address: str | None
     body: Annotated[
-        Any, Meta(description="As it came; of what is no JSON, or long, `bytes` and its `start`.")
+        Any, Meta(description="As received; of what is not JSON, or is long, `bytes` and its `start`.")
     ]

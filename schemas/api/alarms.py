@@ -21,13 +21,13 @@ class Alarm(Shape, frozen=True):
     detail: Annotated[str, Meta(examples=["120 of 500 VENs went offline within 10 minutes."])]
     value: Annotated[float, Meta(description="As last measured while the alarm was open.")]
     worst_value: Annotated[float, Meta(description="The highest, which is the worst, since it was raised.")]
-    threshold: Annotated[float, Meta(description="The value from which on it was raised.")]
+    threshold: Annotated[float, Meta(description="The value at which it was raised.")]
     unit: Annotated[str, Meta(examples=["%", "s"])]
     raised_at: Instant
     cleared_at: Annotated[Instant | None, Meta(description="Null while it is open.")]
     acknowledged_at: Instant | None
     acknowledged_by: Annotated[
-        str | None, Meta(description="The name of the key; `anonymous` where no keys are asked for.")
+        str | None, Meta(description="The name of the key; `anonymous` if no keys are required.")
     ]
 
 
@@ -42,9 +42,10 @@ class AlarmCondition(Shape, frozen=True):
     clears_below: Annotated[
         float, Meta(description="An alarm clears when its value has been below this for a while.")
     ]
-    value: Annotated[float | None, Meta(description="The worst of all subjects; null if there are none.")]
+    value: Annotated[float | None, Meta(description="The worst of all subjects; null without any.")]
     open_alarms: Count
     evaluated_at: Annotated[
-        Instant | None, Meta(description="If this is long ago, what is said of alarms is old; null: never.")
+        Instant | None,
+        Meta(description="When it was last evaluated; if long ago, alarms are outdated; null: never."),
     ]
     error: Annotated[str | None, Meta(description="Why the last evaluation failed; null if it did not.")]

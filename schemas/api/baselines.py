@@ -9,7 +9,7 @@ from schemas.demand_response.baselines import BaselineName, DayChoice
 
 
 class DayRuleShown(Shape, frozen=True):
-    """The mean of the `highest` of the `last` eligible days; none with less than `fewest`."""
+    """The mean of the `highest` of the `last` eligible days; no baseline with fewer than `fewest`."""
 
     highest: int
     last: int
@@ -17,7 +17,7 @@ class DayRuleShown(Shape, frozen=True):
 
 
 class AdjustmentShown(Shape, frozen=True):
-    """How a baseline follows the day of the event, and in which hours before its start they are compared."""
+    """How a baseline is adjusted to the day of the event, and the hours in which both are compared."""
 
     kind: Literal["none", "multiplicative", "additive", "by-load"]
     from_hours_before: int
@@ -33,13 +33,13 @@ class BaselineMethod(Shape, frozen=True):
     meaning: str
     is_primary: Annotated[bool, Meta(description="Events are measured by it first.")]
     is_computed: Annotated[bool, Meta(description="New settlements have it (`EVENT_BASELINES`).")]
-    operator: Annotated[str, Meta(description="Whose rule it is; empty for none.")]
+    operator: Annotated[str, Meta(description="The operator that defines it; empty without one.")]
     source: str
     source_read: Annotated[
         bool, Meta(description="Whether the source's own text was read for this implementation.")
     ]
-    differs: Annotated[str, Meta(description="In what it is known to differ from the source.")]
-    weekday: Annotated[DayRuleShown | None, Meta(description="Null: of the event's day alone.")]
+    differs: Annotated[str, Meta(description="Known differences from the source.")]
+    weekday: Annotated[DayRuleShown | None, Meta(description="Null: it uses the event's day alone.")]
     weekend: DayRuleShown | None
     like_days: Annotated[bool, Meta(description="Saturdays for a Saturday, Sundays for a Sunday.")]
     holidays_count: Annotated[bool, Meta(description="Holidays are candidates, as weekend days.")]

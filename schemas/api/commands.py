@@ -15,7 +15,7 @@ class ShedRequest(Shape, frozen=True):
 
 
 class ShedAccepted(Shape, frozen=True):
-    """A command is stored, and will be sent; `/api/commands/{commandId}` has its status."""
+    """The stored command, which will be sent; `/api/commands/{commandId}` has its status."""
 
     ven_id: str
     load_id: str
@@ -28,20 +28,22 @@ CommandStatus = Literal["pending", "sent", "acknowledged", "rejected", "expired"
 
 
 class Command(Shape, frozen=True):
-    """A command to a VEN. `acknowledgedAt` is the VEN's word, `executedAt` what its telemetry shows."""
+    """A command to a VEN. `acknowledgedAt` is reported by the VEN, `executedAt` detected in its telemetry."""
 
     id: Annotated[str, Meta(description="The correlation id.")]
     ven_id: str
     op: Annotated[str, Meta(examples=["setLoad", "shedLoad", "event", "restore"])]
     load_id: str | None
     event_id: str | None
-    data: Annotated[Any, Meta(description="An object, as the contract of the VENs has it for this `op`.")]
+    data: Annotated[Any, Meta(description="An object, as the VEN contract defines it for this `op`.")]
     status: CommandStatus
     attempts: Count
     created_at: Instant
-    sent_at: Annotated[Instant | None, Meta(description="When the broker first took it.")]
-    acknowledged_at: Annotated[Instant | None, Meta(description="When the VEN's answer arrived.")]
-    executed_at: Annotated[Instant | None, Meta(description="Since when telemetry shows that it is obeyed.")]
-    expires_at: Annotated[Instant, Meta(description="Until when it is worth sending.")]
-    acknowledgement: Annotated[Any, Meta(description="The VEN's answer as it came; null without one.")]
-    error: Annotated[str | None, Meta(description="Why it came to nothing.")]
+    sent_at: Annotated[Instant | None, Meta(description="When the broker first confirmed it.")]
+    acknowledged_at: Annotated[Instant | None, Meta(description="When the VEN's acknowledgement arrived.")]
+    executed_at: Annotated[Instant | None, Meta(description="Since when telemetry shows its execution.")]
+    expires_at: Annotated[Instant, Meta(description="When it expires, if it is not sent before.")]
+    acknowledgement: Annotated[
+        Any, Meta(description="The VEN's acknowledgement as received; null without one.")
+    ]
+    error: Annotated[str | None, Meta(description="Why it failed or expired.")]

@@ -18,11 +18,11 @@ class VenCredential(Shape, frozen=True, kw_only=True):
         Meta(description="`pending`, `revoking`: the broker has not confirmed the last change yet."),
     ]
     created_at: Instant
-    changed_at: Annotated[Instant, Meta(description="Made, rotated or revoked.")]
+    changed_at: Annotated[Instant, Meta(description="When it was last created, rotated or revoked.")]
     changed_by: str
     applied_at: Annotated[Instant | None, Meta(description="When the broker last confirmed a change.")]
-    attempts: Annotated[Count, Meta(description="Attempts that failed since the last change.")]
-    error: Annotated[str | None, Meta(description="Why the broker does not have the last change yet.")]
+    attempts: Annotated[Count, Meta(description="Failed attempts since the last change.")]
+    error: Annotated[str | None, Meta(description="Why the broker has not applied the last change yet.")]
 
 
 class MadeCredential(Shape, frozen=True):
@@ -30,4 +30,4 @@ class MadeCredential(Shape, frozen=True):
 
     credential: VenCredential
     username: str
-    password: Annotated[str, Meta(description="Shown this once; it works when `status` is `active`.")]
+    password: Annotated[str, Meta(description="Shown only once; it works when `status` is `active`.")]

@@ -57,8 +57,8 @@ ActualReductionKw = Annotated[
 
 
 class EventTargets(Shape, frozen=True, kw_only=True):
-    """At whom an event aims: VENs by id and members of groups; without either everybody. With types of load,
-    only at VENs that have such a load, and there only at such loads.
+    """The targets of an event: VENs by id and members of groups; without either all VENs. With load types,
+    only VENs that have such a load, and only those loads.
     """
 
     groups: Annotated[list[str], Meta(description="Ids of groups.")]
@@ -67,7 +67,7 @@ class EventTargets(Shape, frozen=True, kw_only=True):
 
 
 class TargetsGiven(Shape, frozen=True, kw_only=True):
-    """At whom an event is to aim. What is not mentioned stays as it is; null takes it away."""
+    """The targets of an event. Missing fields stay unchanged; null removes a target."""
 
     groups: Annotated[list[GroupId], Meta(max_length=100)] | UnsetType | None = UNSET
     load_types: Annotated[list[Name], Meta(max_length=100)] | UnsetType | None = UNSET
@@ -77,11 +77,11 @@ class TargetsGiven(Shape, frozen=True, kw_only=True):
     ] = UNSET
 
 
-TARGETS = "Groups, types of load, VENs; without it, or null, everybody."
+TARGETS = "Groups, types of load, VENs; without it, or null, all VENs."
 
 
 class _ReadOnlyOfEvent(ReadOnlyFields, frozen=True, kw_only=True):
-    """What GET shows of an event and no body can change."""
+    """Fields of an event that are read-only."""
 
     status: Ignored = UNSET
     planned_end_time: Ignored = UNSET
@@ -105,14 +105,14 @@ Direction = Annotated[
 TargetKw = Annotated[float, Meta(ge=0, le=LARGEST_KW, description="Of all VENs together.")]
 SpreadS = Annotated[float, Meta(ge=0, le=3_600)]
 LimitKw = Annotated[float, Meta(ge=0, le=LARGEST_KW)]
-RANDOM_START = "Each VEN starts up to so much later; how much is random, and always the same."
-STAGGERED_RETURN = "Each VEN returns up to so much after the end; how much is random, and always the same."
-IMPORT_LIMIT = "No VEN is to draw more than this at its panel meanwhile. Told to those that understand it."
-EXPORT_LIMIT = "No VEN is to feed in more than this at its panel meanwhile. Told to those that understand it."
+RANDOM_START = "Longest random delay of a VEN's start, constant for an event and a VEN."
+STAGGERED_RETURN = "Longest random delay of a VEN's return after the end, constant for an event and a VEN."
+IMPORT_LIMIT = "Limit of each VEN's import at its panel. Sent to VENs that support it."
+EXPORT_LIMIT = "Limit of each VEN's export at its panel. Sent to VENs that support it."
 
 
 class EventInterval(Shape, frozen=True):
-    """A part of an event, which asks for its own kW. Each begins where the one before it ends."""
+    """A part of an event with its own requested kW. Each begins where the previous one ends."""
 
     duration_s: Annotated[float, Meta(gt=0, le=86_400)]
     target_kw: TargetKw
@@ -126,13 +126,13 @@ Intervals = Annotated[
     list[EventInterval],
     Meta(
         max_length=1_440,
-        description="kW by time from the start on; the rest asks for `requestedReductionKw`.",
+        description="kW by time from the start; the rest requests `requestedReductionKw`.",
     ),
 ]
 
 
 class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """A new event. Times are ISO 8601; without `venIds` and `targets` everybody is asked."""
+    """A new event. Times are ISO 8601; without `venIds` and `targets` it targets all VENs."""
 
     start_time: Annotated[
         IsoText,
@@ -144,15 +144,15 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     requested_reduction_kw: Annotated[float, Meta(gt=0, le=LARGEST_KW, description="Of all VENs together.")]
     id: Annotated[EventId | None, Meta(description="Without it, the event is given one.")] = None
     ven_ids: Annotated[
-        VenIds | None, Meta(description="Whom to ask; without it, and without `targets`, everybody.")
+        VenIds | None, Meta(description="VENs that it targets; without it, and without `targets`, all VENs.")
     ] = None
     targets: Annotated[TargetsGiven | None, Meta(description=TARGETS)] = None
     priority: Annotated[
-        Priority, Meta(description="Of two events that want a VEN at the same time, the higher one gets it.")
+        Priority, Meta(description="Of two events that claim a VEN at the same time, the higher one gets it.")
     ] = 0
-    lead_time_s: Annotated[LeadTimeS | None, Meta(description="How long before the start VENs are told.")] = (
-        None
-    )
+    lead_time_s: Annotated[
+        LeadTimeS | None, Meta(description="How long before the start VENs are notified.")
+    ] = None
     direction: Direction = "reduce"
     intervals: Intervals | None = None
     randomize_start_s: Annotated[SpreadS, Meta(description=RANDOM_START)] = 0
@@ -162,14 +162,14 @@ class EventCreate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
 
 
 class PassedOver(Shape, frozen=True):
-    """VENs that an event does not ask, and why."""
+    """The number of VENs that an event passes over, by reason."""
 
     reason: PassedOverReason
     vens: Annotated[int, Meta(ge=1)]
 
 
 class AskedVen(Shape, frozen=True):
-    """A VEN that an event would ask, and for what."""
+    """A VEN that an event would select, and its share."""
 
     ven_id: str
     available_kw: Annotated[float, Meta(description="What it could shed now.")]
@@ -177,35 +177,35 @@ class AskedVen(Shape, frozen=True):
 
 
 class PassedOverVen(Shape, frozen=True):
-    """A VEN that an event would not ask."""
+    """A VEN that an event would pass over."""
 
     ven_id: str
     reason: PassedOverReason
 
 
 class SimilarEvent(Shape, frozen=True):
-    """What an event of the same hours and about the same length delivered, as settled."""
+    """The settled delivery of an event at a similar time of day, and of similar length."""
 
     event_id: str
     start_time: Instant
     end_time: Instant
-    vens: Annotated[Count, Meta(description="Who took part.")]
+    vens: Annotated[Count, Meta(description="Number of participants.")]
     requested_kw: float
     delivered_kw: Annotated[float | None, Meta(description="Null where it could not be measured.")]
     performance_percent: float | None
 
 
 class EventPreview(Shape, frozen=True, kw_only=True):
-    """What an event would do, were it shared out now. Nothing is stored."""
+    """The effect of an event if it were allocated now. Nothing is stored."""
 
     start_time: Instant
     end_time: Instant
     requested_reduction_kw: float
-    available_kw: Annotated[float, Meta(description="What all that would be asked could shed now.")]
-    shared_reduction_kw: Annotated[float, Meta(description="What they would be asked for together.")]
+    available_kw: Annotated[float, Meta(description="The available power of all selected VENs.")]
+    shared_reduction_kw: Annotated[float, Meta(description="The sum of their shares.")]
     targets: EventTargets
-    vens: Annotated[list[AskedVen], Meta(description="Whom it would ask, by id.")]
-    passed_over: Annotated[list[PassedOverVen], Meta(description="Whom it would not, by id.")]
+    vens: Annotated[list[AskedVen], Meta(description="The VENs that it would select, by id.")]
+    passed_over: Annotated[list[PassedOverVen], Meta(description="The VENs that it would pass over, by id.")]
     notes: Annotated[list[PassedOver], Meta(description="The numbers of these, by reason.")]
     similar_events: Annotated[list[SimilarEvent], Meta(description="The newest ten, newest first.")]
     similar_performance_percent: Annotated[
@@ -214,10 +214,10 @@ class EventPreview(Shape, frozen=True, kw_only=True):
 
 
 class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
-    """What is to change of an event; once VENs have been sent it, not its start, its direction, its lead time
-    and its random delay.
+    """Changes of an event; once VENs have been notified, its start, direction, lead time and random delay
+    cannot change.
 
-    What is not mentioned, or equals what GET shows, stays.
+    Missing fields, and those that equal GET's, stay unchanged.
     """
 
     id: Ignored = UNSET
@@ -234,7 +234,7 @@ class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
     direction: Direction | UnsetType = UNSET
     intervals: Annotated[
         Intervals | UnsetType | None,
-        Meta(description="Null, or none, asks for `requestedReductionKw` alone."),
+        Meta(description="Null, or none, requests `requestedReductionKw` alone."),
     ] = UNSET
     randomize_start_s: SpreadS | UnsetType = UNSET
     stagger_return_s: SpreadS | UnsetType = UNSET
@@ -243,7 +243,7 @@ class EventUpdate(_ReadOnlyOfEvent, frozen=True, kw_only=True):
 
 
 class Event(Shape, frozen=True, kw_only=True):
-    """A demand response event. No number and no word is null."""
+    """A demand response event. Numbers and texts are never null."""
 
     id: str
     status: EventStatus
@@ -257,7 +257,7 @@ class Event(Shape, frozen=True, kw_only=True):
     ven_ids: Annotated[list[str], Meta(description="VENs that it names; see `targets`.")]
     targets: EventTargets
     priority: int
-    lead_time_s: Annotated[float, Meta(description="How long before the start VENs are told.")]
+    lead_time_s: Annotated[float, Meta(description="How long before the start VENs are notified.")]
     notes: Annotated[
         list[PassedOver],
         Meta(description="How many VENs are passed over, by reason; as it was last while it ran."),
@@ -271,7 +271,7 @@ class Event(Shape, frozen=True, kw_only=True):
 
 
 class EventMetrics(Shape, frozen=True, kw_only=True):
-    """How an event goes, or how it went."""
+    """The progress or result of an event."""
 
     current_reduction_kw: CurrentReductionKw
     vens_responding: VensResponding
@@ -281,7 +281,7 @@ class EventMetrics(Shape, frozen=True, kw_only=True):
 
 
 class EventWithMetrics(Event, frozen=True, kw_only=True):
-    """An event, and how it goes."""
+    """An event with its progress."""
 
     current_reduction_kw: CurrentReductionKw
     vens_responding: VensResponding
@@ -290,24 +290,22 @@ class EventWithMetrics(Event, frozen=True, kw_only=True):
 
 
 class EventVen(Shape, frozen=True):
-    """One VEN's part in an event."""
+    """The participation of one VEN in an event."""
 
     ven_id: str
     ven_name: str
-    shed_kw: Annotated[
-        float, Meta(description="For this event, now or at its end; once settled, on average.")
-    ]
+    shed_kw: Annotated[float, Meta(description="Its delivery, now or at the end; once settled, the mean.")]
     status: ParticipationStatus
     requested_reduction_kw: Annotated[float, Meta(description="Its share of the request: now, or its last.")]
     acknowledged_at: Annotated[
         Instant | None, Meta(description="When it accepted; null if it has not, or opted out.")
     ]
     reason: Annotated[
-        str, Meta(description="What the VEN, or the outbox, said of why not; empty without a word.")
+        str, Meta(description="Why it does not take part, from the VEN or the outbox; empty without one.")
     ]
 
 
 class EventDetail(EventWithMetrics, frozen=True, kw_only=True):
-    """An event, how it goes, and who takes part."""
+    """An event with its progress and participants."""
 
     vens: list[EventVen]

@@ -1,4 +1,4 @@
-"""What the fields of several routes are made of: instants, ids, names; and how structs become JSON."""
+"""Field types that several routes share: instants, ids, names; and the encoding of structs as JSON."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -13,28 +13,28 @@ ISO_INSTANT = {
     "anyOf": [{"format": "date-time"}, {"format": "date"}],
     "pattern": "^([0-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])-",
 }
-"""Of ISO 8601 what formats know; and no year that calendars cannot step past. Without a zone it is UTC."""
+"""ISO 8601 as JSON Schema's formats define it, without the last year of calendars; UTC without a zone."""
 
 IsoText = Annotated[str, Meta(extra_json_schema=ISO_INSTANT)]
 Count = Annotated[int, Meta(ge=0)]
 
 
 class Shape(Struct, rename="camel", frozen=True, forbid_unknown_fields=True):
-    """What travels as JSON: with camelCase keys, and no other keys."""
+    """The base of JSON types: camelCase keys, unknown keys forbidden."""
 
 
 Ignored = Annotated[
     Any,
     Meta(
-        description="Ignored: it cannot be written. Clients may send back what they got.",
+        description="Ignored, as it is read-only. Clients may send back what they got.",
         extra_json_schema={"readOnly": True},
     ),
 ]
-"""The type of a field of a body that is accepted and ignored; its default is UNSET."""
+"""The type of a read-only field in a body, which is accepted and ignored; its default is UNSET."""
 
 
 class ReadOnlyFields(Shape, frozen=True, kw_only=True):
-    """What answers show of a VEN, a load or an event and no body can change."""
+    """The base of read-only fields of VENs, loads and events."""
 
     created_at: Ignored = UNSET
     current_power_kw: Ignored = UNSET
@@ -55,14 +55,14 @@ PATTERNS = {
     SEGMENT_PATTERN: f"{IDENTIFIER_WORDS}, and without `/`",
     PRINTED: "a text without control characters",
 }
-"""What texts must be, in words for people."""
+"""The patterns of texts in words, for error messages."""
 
 NO_SEGMENTS = (".", "..")
-"""Clients resolve these in a path before the request: the resource could not be reached."""
+"""Ids that clients resolve in a path before the request: the resource would be unreachable."""
 
 VEN_WORDS = ("export", "history", "import", "summary")
 EVENT_WORDS = ("current", "history")
-"""Routes that stand where an id could stand in a path."""
+"""Words of routes in the place of an id in a path."""
 
 Name = Annotated[str, Meta(min_length=1, max_length=255, pattern=PLAIN)]
 NewId = Annotated[
@@ -82,7 +82,7 @@ RatedKw = Annotated[float, Meta(ge=0, le=LARGEST_KW)]
 
 Words = Annotated[str, Meta(max_length=255, pattern=PLAIN_OR_EMPTY)]
 Tags = Annotated[
-    list[Name], Meta(max_length=100, description="Free words; order and repetition mean nothing.")
+    list[Name], Meta(max_length=100, description="Free words; order and repetition are irrelevant.")
 ]
 
 

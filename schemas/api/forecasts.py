@@ -1,4 +1,4 @@
-"""Forecasts of usage, and of what could be shed."""
+"""Forecasts of usage and shed capability."""
 
 from typing import Annotated
 
@@ -25,13 +25,13 @@ SheddableKw = Annotated[
 SimilarDays = Annotated[Count, Meta(description="How many similar days have enough samples at that time.")]
 ForecastOrigin = Annotated[
     Instant | None,
-    Meta(description="The first half hour of the forecast when it was made; null without one."),
+    Meta(description="The first half hour of the forecast when it was computed; null without one."),
 ]
-ForecastNote = Annotated[str, Meta(description="Present where a forecast is missing: what it lacks.")]
+ForecastNote = Annotated[str, Meta(description="Present if a forecast is missing: what it lacks.")]
 
 
 class ForecastPoint(Shape, frozen=True, gc=False):
-    """One half hour of all loads: with one chance in ten it is below P10, with one in ten above P90."""
+    """One half hour of all loads: with a probability of 10 % it is below P10, with 10 % above P90."""
 
     timestamp: HalfHour
     used_p10_kw: UsedKw
@@ -60,7 +60,7 @@ class LoadTypeForecastPoint(Shape, frozen=True, gc=False):
 
 
 class Forecast(Shape, frozen=True):
-    """What all loads together will use, and could shed, by half hour."""
+    """Usage and shed capability of all loads together, by half hour."""
 
     origin: ForecastOrigin
     time_zone: Annotated[str, Meta(description="The zone whose days are similar, `TIME_ZONE`.")]
@@ -69,7 +69,7 @@ class Forecast(Shape, frozen=True):
 
 
 class LoadTypeForecasts(Shape, frozen=True):
-    """What the loads of each type will use, and could shed, by half hour; one type after the other."""
+    """Usage and shed capability by load type and half hour, one type after the other."""
 
     origin: ForecastOrigin
     time_zone: Annotated[str, Meta(description="The zone whose days are similar, `TIME_ZONE`.")]

@@ -8,12 +8,12 @@ from schemas.api.fields import Attributes, GroupId, Ignored, Instant, Name, Shap
 
 GroupVenIds = Annotated[list[VenId], Meta(max_length=100_000, description="Members by id.")]
 GroupLoadTypes = Annotated[Attributes, Meta(description="Members have a load of any of these types.")]
-GroupRegions = Annotated[Attributes, Meta(description="Members lie in any of these regions.")]
-GroupTags = Annotated[Attributes, Meta(description="Members bear each of these tags.")]
+GroupRegions = Annotated[Attributes, Meta(description="Members are in any of these regions.")]
+GroupTags = Annotated[Attributes, Meta(description="Members have each of these tags.")]
 
 
 class Group(Shape, frozen=True, kw_only=True):
-    """A group of VENs: those that it names, and those that meet every attribute that it gives."""
+    """A group of VENs: those that it names, and those that match all its attributes."""
 
     id: str
     name: Annotated[str, Meta(description="Its id without one.")]
@@ -25,10 +25,10 @@ class Group(Shape, frozen=True, kw_only=True):
 
 
 class GroupCreate(Shape, frozen=True, kw_only=True):
-    """A new group. Without attributes it has the VENs that it names, and no others."""
+    """A new group. Without attributes it has only the VENs that it names."""
 
     name: Name
-    id: Annotated[GroupId | None, Meta(description="Without it, one is made up.")] = None
+    id: Annotated[GroupId | None, Meta(description="Without it, one is generated.")] = None
     ven_ids: GroupVenIds | None = None
     load_types: GroupLoadTypes | None = None
     regions: GroupRegions | None = None
@@ -37,7 +37,7 @@ class GroupCreate(Shape, frozen=True, kw_only=True):
 
 
 class GroupUpdate(Shape, frozen=True, kw_only=True):
-    """What is to change of a group. What is not mentioned, or equals what GET shows, stays; null empties."""
+    """Changes of a group. Missing fields, and those that equal GET's, stay unchanged; null empties."""
 
     id: Ignored = UNSET
     name: Name | UnsetType | None = UNSET

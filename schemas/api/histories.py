@@ -15,7 +15,7 @@ BucketStart = Annotated[
 ]
 HistoryWarning = Annotated[
     str,
-    Meta(description="Present where retention has left nothing fine enough; says since when all is exact."),
+    Meta(description="Present if retention has deleted fine enough data; tells since when values are exact."),
 ]
 
 
@@ -49,12 +49,14 @@ class EnergyHistory(Shape, frozen=True):
     warning: HistoryWarning | UnsetType = UNSET
 
 
-PointEvent = Annotated[str, Meta(description="Present where the VEN took part in an event: the first in it.")]
-PointRequest = Annotated[float, Meta(description="What that event asked of the VEN.")]
+PointEvent = Annotated[
+    str, Meta(description="Present if the VEN took part in an event: the first in the bucket.")
+]
+PointRequest = Annotated[float, Meta(description="The request of that event to the VEN.")]
 
 
 class VenPowerPoint(PowerPoint, frozen=True, gc=False):
-    """One bucket of a VEN's history, and the event that it lies in."""
+    """One bucket of a VEN's history, with its event."""
 
     event_id: PointEvent | UnsetType = UNSET
     requested_reduction_kw: PointRequest | UnsetType = UNSET
@@ -68,7 +70,7 @@ class VenPowerHistory(Shape, frozen=True):
 
 
 class VenEnergyPoint(EnergyPoint, frozen=True, gc=False):
-    """One bucket of a VEN's history as energy, and the event that it lies in."""
+    """One bucket of a VEN's history as energy, with its event."""
 
     event_id: PointEvent | UnsetType = UNSET
     requested_reduction_kw: PointRequest | UnsetType = UNSET

@@ -1,4 +1,4 @@
-"""Times in which a VEN takes no part in events."""
+"""Times within which a VEN takes no part in events."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from schemas.api.fields import PLAIN_OR_EMPTY, Instant, IsoText, Shape
 
 
 class OptOutCreate(Shape, frozen=True, kw_only=True):
-    """When a VEN shall not be asked to take part in events: from `from` until before `to`."""
+    """A new opt-out of a VEN from events: from `from` until before `to`."""
 
     start: Annotated[IsoText, Meta(examples=["2026-01-15T17:00:00Z"])] = field(name="from")
     end: Annotated[
@@ -20,7 +20,7 @@ class OptOutCreate(Shape, frozen=True, kw_only=True):
 
 
 class OptOut(Shape, frozen=True):
-    """A time, half-open, in which a VEN is not asked to take part in events."""
+    """A half-open time within which a VEN does not take part in events."""
 
     id: str
     ven_id: str

@@ -1,4 +1,4 @@
-"""What VENs delivered in events, and the series of baselines."""
+"""Deliveries of VENs in events, and series of baselines."""
 
 from typing import Annotated, Literal
 
@@ -10,14 +10,14 @@ from schemas.demand_response.baselines import BaselineName
 
 
 class BaselineChosen(Shape, frozen=True):
-    """By what it is measured: what would have been used without the event."""
+    """The baseline of the measurement: the estimated usage without the event."""
 
     name: BaselineName
     meaning: str
 
 
 class Revision(Shape, frozen=True):
-    """One settlement; it is never altered. What comes later stands in the next one."""
+    """One settlement, which never changes; later data lead to the next revision."""
 
     revision: Annotated[int, Meta(ge=1)]
     settled_at: Instant
@@ -32,11 +32,11 @@ class Delivery(Shape, frozen=True):
         Meta(description="Of a VEN the integral of its shares over time; null in old revisions at most."),
     ]
     baseline_kw: float | None
-    actual_kw: Annotated[float | None, Meta(description="What was used.")]
+    actual_kw: Annotated[float | None, Meta(description="The measured usage.")]
     delivered_kw: Annotated[
         float | None,
         Meta(
-            description="Baseline less usage, negative where more was used; of an event that asks for more, "
+            description="Baseline less usage, negative where more was used; of an event that requests more, "
             "usage less baseline. Null: unknown."
         ),
     ]
@@ -62,14 +62,14 @@ class Delivery(Shape, frozen=True):
             "error, by the hour."
         ),
     ]
-    days_used: Annotated[Count, Meta(description="Similar days that the baseline is made of.")]
+    days_used: Annotated[Count, Meta(description="Similar days from which the baseline is computed.")]
     adjustment: Annotated[
         Literal["none", "multiplicative", "additive", "mixed"] | None,
         Meta(description="How the baseline was adjusted to the day; null where that was not recorded."),
     ]
     adjustment_kw: Annotated[float | None, Meta(description="What that adds, the mean over the event.")]
     adjustment_reason: Annotated[str | None, Meta(description="Why; of the portfolio, for how many VENs.")]
-    note: Annotated[str | None, Meta(description="What to know about these figures.")]
+    note: Annotated[str | None, Meta(description="A note about these figures.")]
 
 
 class VenDelivery(Delivery, frozen=True, kw_only=True):
@@ -87,10 +87,10 @@ class EventPerformance(Shape, frozen=True):
     revision: int | None
     settled_at: Instant | None
     revisions: list[Revision]
-    baselines: Annotated[list[BaselineName], Meta(description="What can be asked for.")]
+    baselines: Annotated[list[BaselineName], Meta(description="The available baselines.")]
     interval_percent: Annotated[
         int,
-        Meta(description="So many of a hundred intervals of `deliveredLowKw` and `deliveredHighKw` hold."),
+        Meta(description="Confidence of the intervals from `deliveredLowKw` to `deliveredHighKw`, percent."),
     ]
     portfolio: Delivery
     vens: list[VenDelivery]
@@ -101,11 +101,11 @@ class BaselinePoint(Shape, frozen=True, gc=False):
 
     timestamp: BucketStart
     baseline_kw: Annotated[float | None, Meta(description="Null where there is none.")]
-    used_power_kw: Annotated[float | None, Meta(description="What was used; null where nothing is known.")]
+    used_power_kw: Annotated[float | None, Meta(description="The measured usage; null if unknown.")]
 
 
 class BaselineSeries(Shape, frozen=True, kw_only=True):
-    """What would be used without an event, by five minutes."""
+    """Predicted usage without an event, by five minutes."""
 
     event_id: Annotated[str, Meta(description="Empty for a time of no event.")]
     ven_id: Annotated[str, Meta(description="Empty for all that take part together.")]
@@ -113,7 +113,9 @@ class BaselineSeries(Shape, frozen=True, kw_only=True):
     start: Instant
     end: Annotated[Instant, Meta(description="Itself not included.")]
     vens: Annotated[Count, Meta(description="How many VENs it is the sum of.")]
-    days_used: Annotated[Count, Meta(description="Similar days that it is made of; 0 for several VENs.")]
+    days_used: Annotated[
+        Count, Meta(description="Similar days from which it is computed; 0 for several VENs.")
+    ]
     adjustment: Annotated[str | None, Meta(description="As in a settlement; null for several VENs.")]
     adjustment_kw: float | None
     adjustment_reason: str | None

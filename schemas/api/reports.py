@@ -1,4 +1,4 @@
-"""What VENs reported beside their latest values, and messages that were refused."""
+"""Reports of VENs beside their latest values, and rejected messages."""
 
 from typing import Annotated, Any
 
@@ -41,20 +41,20 @@ class VenEvent(Shape, frozen=True):
     status: Annotated[str, Meta(examples=["acknowledged", "rejected"])]
     timestamp: Annotated[Instant, Meta(description="When the acknowledgement arrived.")]
     requested_shed_kw: float
-    actual_shed_kw: Annotated[float, Meta(description="0 where the VEN did not say it.")]
+    actual_shed_kw: Annotated[float, Meta(description="0 if the VEN did not report it.")]
     circuits_curtailed: Annotated[
         list[dict[str, Any]], Meta(description="Objects, as the VEN sent them; empty without any.")
     ]
 
 
 class RejectedMessage(Shape, frozen=True):
-    """A message that was refused, or a load of a message that was stored without it."""
+    """A rejected message, or a rejected load entry of a stored message."""
 
     id: str
     received_at: Instant
     topic: str
-    reason: Annotated[str, Meta(description="As the contract of the VENs has it.", examples=["not_json"])]
-    detail: Annotated[str, Meta(description="What is wrong, in words.")]
-    device_time: Annotated[Instant | None, Meta(description="Null where the message as a whole was refused.")]
-    bytes: Annotated[Count, Meta(description="The length of what was refused.")]
-    start: Annotated[str, Meta(description="Its first 1,000 bytes as UTF-8; what is none is replaced.")]
+    reason: Annotated[str, Meta(description="A reason of the VEN contract.", examples=["not_json"])]
+    detail: Annotated[str, Meta(description="The error, in words.")]
+    device_time: Annotated[Instant | None, Meta(description="Null if the message was rejected as a whole.")]
+    bytes: Annotated[Count, Meta(description="The length of the rejected part.")]
+    start: Annotated[str, Meta(description="Its first 1,000 bytes as UTF-8; invalid bytes are replaced.")]

@@ -8,20 +8,20 @@ from schemas.api.fields import Shape
 
 
 class Stopping(Shape, frozen=True):
-    """It will be stopped within a second."""
+    """The event will be stopped within a second."""
 
     event_id: str
     status: Literal["stopping"] = "stopping"
 
 
 class Health(Shape, frozen=True):
-    """We are alive."""
+    """The process is alive."""
 
     status: str = "ok"
 
 
 class Readiness(Shape, frozen=True):
-    """We can answer: the database is there, at the revision that we need, and up to date."""
+    """The service is ready: the database responds, is at the required revision, and is up to date."""
 
     status: str
     revision: Annotated[str, Meta(examples=["0002"])]
@@ -32,9 +32,9 @@ class Readiness(Shape, frozen=True):
 
 
 class Problem(Shape, frozen=True):
-    """An error, as RFC 9457 has it."""
+    """An error as defined by RFC 9457."""
 
     type: str
     title: str
     status: Annotated[int, Meta(ge=400, le=599)]
-    detail: Annotated[str, Meta(description="What would be right.")]
+    detail: Annotated[str, Meta(description="How to fix it.")]

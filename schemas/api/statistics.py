@@ -8,7 +8,7 @@ from schemas.api.fields import Count, Shape
 
 
 class NetworkStats(Shape, frozen=True):
-    """The network now. A number that cannot be known is null."""
+    """The current totals of the network. Unknown numbers are null."""
 
     ven_count: Annotated[Count, Meta(description="Registered VENs.")]
     controllable_power_kw: Annotated[float, Meta(description="What could be shed now.")]

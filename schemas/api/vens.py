@@ -19,14 +19,12 @@ from schemas.api.fields import (
 )
 from schemas.devices.wire import Priority
 
-IsLocated = Annotated[bool, Meta(description="False: nobody has set a location; 0.0 stands in for it.")]
-IsReporting = Annotated[
-    bool, Meta(description="False: no power has ever been reported; 0.0 stands in for it.")
-]
+IsLocated = Annotated[bool, Meta(description="False: no location is set, and 0.0 is shown.")]
+IsReporting = Annotated[bool, Meta(description="False: no power was ever reported, and 0.0 is shown.")]
 
 
 class Load(Shape, frozen=True):
-    """The latest of one load. No number and no word is null."""
+    """The latest values of one load. Numbers and texts are never null."""
 
     id: str
     type: Annotated[str, Meta(description="`unknown` without one.")]
@@ -47,7 +45,7 @@ class Location(Shape, frozen=True):
 
 
 class VenMetrics(Shape, frozen=True):
-    """What a VEN does, and could do, now."""
+    """Current power and shed capability of a VEN."""
 
     current_power_kw: float
     shed_availability_kw: float
@@ -60,7 +58,7 @@ SlotSource = Literal["default", "people", "learned"]
 
 
 class Ven(Shape, frozen=True):
-    """One VEN, with the latest of its loads. No number and no word is null."""
+    """One VEN, with the latest values of its loads. Numbers and texts are never null."""
 
     id: str
     name: Annotated[str, Meta(description="Its id without one.")]
@@ -78,7 +76,7 @@ class Ven(Shape, frozen=True):
         SlotMinutes, Meta(description="Width of its meter's slots: each has one mean power, and its energy.")
     ]
     slot_minutes_since: Annotated[
-        Instant | None, Meta(description="From when on; null where nothing was recorded.")
+        Instant | None, Meta(description="Since when it applies; null if nothing was recorded.")
     ]
     slot_minutes_source: Annotated[SlotSource, Meta(description="`learned`: from the times of its reports.")]
     region: Annotated[str, Meta(description="Empty without one.")]
@@ -119,7 +117,7 @@ PlaceLabel = Annotated[
 
 
 class _ReadOnlyOfVen(ReadOnlyFields, frozen=True, kw_only=True):
-    """What GET shows of a VEN, by itself and in the list, and no body can change."""
+    """Fields of a VEN, in the list or by itself, that are read-only."""
 
     loads: Ignored = UNSET
     last_seen: Ignored = UNSET
@@ -133,7 +131,7 @@ class _ReadOnlyOfVen(ReadOnlyFields, frozen=True, kw_only=True):
 
 
 class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
-    """A VEN to register; or one that was retired, to bring back."""
+    """A VEN to register, or a retired one to restore."""
 
     name: Name
     location: Place
@@ -153,12 +151,12 @@ class VenCreate(_ReadOnlyOfVen, frozen=True, kw_only=True):
 
 
 class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
-    """What is to change of a VEN. What is not mentioned, or equals what GET shows, stays; null forgets."""
+    """Changes of a VEN. Missing fields, and those that equal GET's, stay unchanged; null removes a value."""
 
     id: Ignored = UNSET
     name: Name | UnsetType | None = UNSET
     status: Annotated[
-        Name | UnsetType, Meta(description="Counts as if the VEN had said it now; its next word counts then.")
+        Name | UnsetType, Meta(description="Counts as if the VEN had reported it now, until its next status.")
     ] = UNSET
     location: Place | PlaceLabel | UnsetType | None = UNSET
     registration_id: Words | UnsetType | None = UNSET
@@ -167,7 +165,7 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
     tags: Tags | UnsetType | None = UNSET
     slot_minutes: Annotated[
         SlotMinutes | UnsetType | None,
-        Meta(description="Width of its meter's slots; null forgets what people have set: it is learned."),
+        Meta(description="Width of its meter's slots; null removes the width set by people: it is learned."),
     ] = UNSET
     slot_minutes_since: Annotated[
         IsoText | UnsetType | None,
@@ -176,9 +174,9 @@ class VenUpdate(_ReadOnlyOfVen, frozen=True, kw_only=True):
 
 
 class LoadUpdate(ReadOnlyFields, frozen=True, kw_only=True):
-    """Values of a load that override those of its VEN; null gives the field back to the VEN.
+    """Values of a load that override those of its VEN; null removes the override.
 
-    A value that equals what GET shows changes nothing.
+    A value that equals GET's changes nothing.
     """
 
     id: Ignored = UNSET

@@ -26,7 +26,7 @@ WebhookUrl = Annotated[
 
 
 class WebhookCreate(Shape, frozen=True, kw_only=True):
-    """Have changes sent to a URL."""
+    """A new webhook: changes are sent to its URL."""
 
     url: WebhookUrl
     kinds: WebhookKinds
@@ -34,7 +34,7 @@ class WebhookCreate(Shape, frozen=True, kw_only=True):
 
 
 class WebhookUpdate(Shape, frozen=True, kw_only=True):
-    """What to change of a webhook."""
+    """Changes of a webhook."""
 
     url: WebhookUrl | UnsetType = UNSET
     kinds: WebhookKinds | UnsetType = UNSET
@@ -50,7 +50,7 @@ class WebhookUpdate(Shape, frozen=True, kw_only=True):
 
 
 class Webhook(Shape, frozen=True):
-    """A URL to which changes are sent. Its secret is shown only when it is made."""
+    """A URL to which changes are sent. Its secret is shown only when it is created."""
 
     id: str
     url: str
@@ -58,11 +58,11 @@ class Webhook(Shape, frozen=True):
     enabled: bool
     created_at: Instant
     pending_deliveries: Annotated[Count, Meta(description="Not delivered yet.")]
-    succeeded_at: Annotated[Instant | None, Meta(description="When it last took a delivery.")]
+    succeeded_at: Annotated[Instant | None, Meta(description="When a delivery last succeeded.")]
     failing_since: Annotated[Instant | None, Meta(description="The first failure after that.")]
-    retry_at: Annotated[Instant | None, Meta(description="Nothing is sent before.")]
+    retry_at: Annotated[Instant | None, Meta(description="The earliest time of the next attempt.")]
     disabled_at: Annotated[
-        Instant | None, Meta(description="When it was disabled for failing; null where people did so.")
+        Instant | None, Meta(description="When it was disabled after failures; null if people disabled it.")
     ]
     error: Annotated[str | None, Meta(description="The last failure since the last success.")]
 
@@ -71,7 +71,7 @@ class MadeWebhook(Shape, frozen=True):
     """A new webhook and its secret."""
 
     webhook: Webhook
-    secret: Annotated[str, Meta(description="Shown this once: for the check of signatures.")]
+    secret: Annotated[str, Meta(description="Shown only once; it verifies signatures.")]
 
 
 class WebhookTest(Shape, frozen=True):
@@ -91,7 +91,9 @@ class WebhookDelivery(Shape, frozen=True):
     status: DeliveryStatus
     attempts: Count
     created_at: Instant
-    next_attempt_at: Annotated[Instant | None, Meta(description="Null once it is delivered or given up.")]
-    closed_at: Annotated[Instant | None, Meta(description="When it was delivered or given up.")]
-    response_status: Annotated[int | None, Meta(description="Of the receiver's last answer.")]
+    next_attempt_at: Annotated[
+        Instant | None, Meta(description="Null once it has succeeded or finally failed.")
+    ]
+    closed_at: Annotated[Instant | None, Meta(description="When it succeeded or finally failed.")]
+    response_status: Annotated[int | None, Meta(description="Of the receiver's last response.")]
     error: Annotated[str | None, Meta(description="Why the last attempt failed.")]

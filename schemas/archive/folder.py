@@ -1,6 +1,6 @@
 """The archive's folder, on a disk or in an object store, by pyarrow's file systems.
 
-pyarrow is imported when a folder is first used: it takes 60 MB, which programs without an archive do without.
+pyarrow is imported when a folder is first used: it takes 60 MB, which programs without an archive save.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ SCHEMES = ("file://", "s3://")
 
 
 class ArchiveError(Exception):
-    """The archive does not hold what it should, or belongs to another database."""
+    """The archive's content is wrong, or belongs to another database."""
 
 
 class ArchiveFolder:
@@ -40,7 +40,7 @@ class ArchiveFolder:
 
     @contextmanager
     def writing(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to write to; it appears as a whole when the block ends well, on a disk durably."""
+        """Open a file for writing; it appears atomically when the block succeeds, and durably on a disk."""
         if self._is_local:
             with _written_on_disk(Path(self._path(path))) as file:
                 yield file
@@ -58,16 +58,16 @@ class ArchiveFolder:
 
     @contextmanager
     def reading(self, path: str) -> Iterator[Any]:
-        """A file of pyarrow to read from, at any position.
+        """Open a file of pyarrow with random access for reading.
 
         Raises:
-            FileNotFoundError: there is none.
+            FileNotFoundError: it does not exist.
         """
         with self._system[0].open_input_file(self._path(path)) as file:
             yield file
 
     def read(self, path: str) -> bytes | None:
-        """All bytes of a file; None if there is none."""
+        """Return all bytes of a file; None if it does not exist."""
         try:
             with self.reading(path) as file:
                 content: bytes = file.read()
@@ -76,7 +76,7 @@ class ArchiveFolder:
             return None
 
     def digest(self, path: str) -> tuple[str, int]:
-        """The SHA-256 and the size of a file as it is stored."""
+        """Return the SHA-256 and the size of a stored file."""
         sha256, size = hashlib.sha256(), 0
         with self.reading(path) as file:
             while chunk := file.read(CHUNK_BYTES):
@@ -85,7 +85,7 @@ class ArchiveFolder:
         return sha256.hexdigest(), size
 
     def delete(self, path: str) -> None:
-        """Delete a file; nothing happens if there is none."""
+        """Delete a file, if it exists."""
         with suppress(FileNotFoundError):
             self._system[0].delete_file(self._path(path))
 
@@ -104,7 +104,7 @@ def _written_on_disk(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Sync a folder, so that its names are durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What a day of the archive consists of. Pure."""
+"""The manifests of the archive's days. Pure."""
 
 from collections.abc import Sequence
 from datetime import date, datetime
@@ -12,21 +12,21 @@ IDENTITY = "archive.json"
 
 
 class ArchiveIdentity(Struct, frozen=True):
-    """`archive.json`: which archive this is."""
+    """The content of `archive.json`, which identifies the archive."""
 
     archive_id: str
     format: int = FORMAT
 
 
 class ColumnTotals(Struct, frozen=True):
-    """Of a column: how many values are not null, and the sum of numbers."""
+    """The number of a column's non-null values, and the sum of numbers."""
 
     values: int
     sum: float | None = None
 
 
 class Totals(Struct, frozen=True):
-    """Of rows of a table: what any tool can compute of the file, too."""
+    """Totals of a table's rows, which any tool can compute from the file, too."""
 
     rows: int
     vens: int
@@ -38,8 +38,8 @@ class Totals(Struct, frozen=True):
 class ArchivedFile(Struct, frozen=True):
     """A Parquet file with rows of a table and day; `path` is relative to the archive's folder.
 
-    Rows that are not in the summary came late for a day that had been dropped before there was an archive:
-    nobody knows which of them had been counted.
+    Rows outside the summary came late for a day that was dropped before there was an archive: it is unknown
+    which of them had been counted.
     """
 
     path: str
@@ -51,7 +51,7 @@ class ArchivedFile(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """A day: the rows of all files of a table are its rows of that day, each once."""
+    """The manifest of a day: a table's files together have its rows of that day, each once."""
 
     archive_id: str
     day: date
@@ -72,7 +72,7 @@ class Manifest(Struct, frozen=True):
 
 
 def as_json(document: Struct) -> bytes:
-    """A document as other tools and people read it."""
+    """Return a document as readable JSON."""
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
@@ -85,7 +85,7 @@ def file_path(table: str, day: date, version: int) -> str:
 
 
 def added_up(parts: Sequence[Totals]) -> Totals:
-    """Totals of parts that have no VEN in common; at least one."""
+    """Return the totals of one or more parts without common VENs."""
     return reduce(_both, parts)
 
 

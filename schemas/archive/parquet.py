@@ -1,4 +1,4 @@
-"""Frames to Parquet files of the archive, verified by reading them back; rows of some VENs out of them."""
+"""Writes frames to Parquet files of the archive, verified by reading them back; reads rows of VENs."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,22 +16,22 @@ PAGE_BYTES = 1024 * 1024
 
 
 class RowGroup(Struct, frozen=True):
-    """What was written as a row group."""
+    """A written row group."""
 
     totals: Totals
     digest: bytes
-    """Of all values, in their order; comparable within a process."""
+    """Digest of all values in order; comparable within a process."""
 
 
 def write_file(
     folder: ArchiveFolder, path: str, table: str, frames: Iterable[pl.DataFrame]
 ) -> ArchivedFile | None:
-    """Write frames that have no VEN in common, each as a row group, and verify the file.
+    """Write frames without common VENs, each as a row group, and verify the file.
 
     Without any row there is no file.
 
     Raises:
-        ArchiveError: what was read back is not what was written.
+        ArchiveError: the file differs when it is read back.
     """
     filled = (frame for frame in frames if not frame.is_empty())
     first = next(filled, None)
@@ -99,7 +99,7 @@ def _digest(frame: pl.DataFrame) -> bytes:
 
 
 def totals_of(frame: pl.DataFrame) -> Totals:
-    """Totals of rows of a raw table; at least one."""
+    """Return the totals of one or more rows of a raw table."""
     return Totals(
         frame.height,
         frame.get_column("ven_id").n_unique(),
@@ -124,7 +124,7 @@ def read_rows(
     types: Mapping[str, DataType],
     filters: Sequence[Filter],
 ) -> pl.DataFrame:
-    """Some columns of the rows that pass all filters; row groups of other VENs are not read."""
+    """Return columns of the rows that pass all filters; row groups of other VENs are skipped."""
     from pyarrow import parquet  # noqa: PLC0415
 
     parts = [pl.DataFrame(schema=dict(types))]
@@ -137,7 +137,7 @@ def read_rows(
 
 
 def vens_of_row_groups(folder: ArchiveFolder, file: ArchivedFile) -> Iterator[tuple[str, int]]:
-    """The first VEN of each row group, and its rows."""
+    """Return the first VEN of each row group, and its number of rows."""
     from pyarrow import parquet  # noqa: PLC0415
 
     with folder.reading(file.path) as source:

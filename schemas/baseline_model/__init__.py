@@ -1,1 +1,1 @@
-"""What VENs would use without an event: days that are alike, and what each baseline makes of them. Pure."""
+"""Predicts what VENs would use without an event: similar days, and the baselines computed from them. Pure."""

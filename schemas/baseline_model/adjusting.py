@@ -1,4 +1,4 @@
-"""The mean of the chosen days, adjusted to the hours before the event. Powers in kW."""
+"""Adjusts the mean of the chosen days to the hours before the event. Powers in kW."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from schemas.baseline_model.usage import ENOUGH, Array, Counts, Facts, Mask
 from schemas.demand_response.baselines import Adjustment
 
 SIMILAR_LOAD = 0.5
-"""A ratio means something where the window's load is at least this share of the event's."""
+"""A ratio is meaningful if the window's load is at least this fraction of the event's."""
 
 NONE, TOO_LITTLE, OTHER_SIGN, MULTIPLICATIVE, ADDITIVE = range(5)
 REASONS = (
@@ -21,22 +21,22 @@ REASONS = (
 KINDS = ("none", "none", "none", "multiplicative", "additive")
 
 
-def _mean_of_days(chosen: Mask, seen: Array) -> Array:
-    """The mean of the chosen days in each slot, of those that have samples there: by VEN, target and slot."""
-    present = ~np.isnan(seen[:, 1:])
+def _mean_of_days(chosen: Mask, day_usage: Array) -> Array:
+    """Return the mean of the chosen days with samples in each slot: by VEN, target and slot."""
+    present = ~np.isnan(day_usage[:, 1:])
     weights = chosen.astype(np.float64)
     count = weights @ present.astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(count > 0, weights @ np.nan_to_num(seen[:, 1:]) / count, np.nan)
+        return np.where(count > 0, weights @ np.nan_to_num(day_usage[:, 1:]) / count, np.nan)
 
 
 def adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array, Counts, Array]:
-    """A baseline adjusted to the day, the code of the adjustment, and what it adds on average."""
+    """Return a baseline adjusted to the day, the code of the adjustment, and its mean effect."""
     days, before = facts.days, _mean_of_days(chosen, facts.event)
     if adjustment.kind == "none":
         return before, np.full(before.shape[:2], NONE), np.zeros(before.shape[:2])
     part = days.parts[part_of(adjustment)]
-    window = facts.seen[:, :, days.positions(part_of(adjustment))]
+    window = facts.day_usage[:, :, days.positions(part_of(adjustment))]
     expected, used = _compared(_mean_of_days(chosen, window), window[:, : facts.targets], part.hours)
     hours = days.parts[EVENT].hours
     load, least = mean_over(before, hours), np.nanmin(_or_nan(before), axis=2, initial=np.inf)
@@ -55,12 +55,12 @@ def adjusted(adjustment: Adjustment, chosen: Mask, facts: Facts) -> tuple[Array,
 
 
 def _or_nan(values: Array) -> Array:
-    """The same, with a value in what is NaN throughout: its least value is of no concern."""
+    """Replace rows that are all NaN, for which NumPy would warn; their result is not used."""
     return np.where(np.isnan(values).all(axis=2, keepdims=True), 0.0, values)
 
 
 def _compared(expected: Array, used: Array, hours: Array) -> tuple[Array, Array]:
-    """Means over the slots that have both; NaN where these are too few."""
+    """Return means over the slots that have both; NaN if these are too few."""
     both = ~np.isnan(expected) & ~np.isnan(used)
     weight = both @ hours
     enough = both.sum(axis=2) >= ENOUGH * len(hours)
@@ -76,11 +76,11 @@ def mean_over(values: Array, hours: Array) -> Array:
 
 
 def _suited(adjustment: Adjustment, expected: Array, load: Array, least: Array) -> Counts:
-    """Which adjustment suits a baseline.
+    """Choose the adjustment of a baseline.
 
-    A ratio turns the wrong way where the baseline is negative, and is noise where it is near zero: so it
-    multiplies only a baseline that is positive throughout, and is not small in the window beside the event.
-    Usage that has another sign in the window than in the event is no measure for the event.
+    A ratio has the wrong effect on a negative baseline, and is noise near zero: so it multiplies only a
+    baseline that is positive throughout, and not small in the window compared with the event. Usage with a
+    different sign in the window than in the event is not comparable.
     """
     unknown = np.isnan(expected)
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""The calendar by which days are alike: a time zone, and whose holidays."""
+"""The calendar that defines similar days: a time zone, and the holidays."""
 
 import re
 from datetime import date, datetime
@@ -11,10 +11,10 @@ REGION = re.compile(r"(?P<country>[A-Z]{2})(-(?P<subdivision>[A-Z0-9]{1,3}))?")
 
 
 def check_holidays(listed: str) -> str:
-    """Countries, their subdivisions, or single days, separated by commas.
+    """Validate countries, their subdivisions, or single days, separated by commas.
 
     Raises:
-        ValueError: one of them is not known.
+        ValueError: one of them is unknown.
     """
     for entry in _entries(listed):
         try:
@@ -25,7 +25,7 @@ def check_holidays(listed: str) -> str:
 
 
 def calendar_for(time_zone: str, listed: str, look_back_days: int, around: datetime) -> Calendar:
-    """The calendar of an event around a time."""
+    """Return the calendar of an event around a time."""
     years = range(around.year - look_back_days // 365 - 1, around.year + 2)
     days = frozenset(day for entry in _entries(listed) for day in _days(entry, years))
     return Calendar(time_zone, days, look_back_days)

@@ -1,4 +1,4 @@
-"""Which similar days a baseline is made of.
+"""Chooses the similar days of a baseline.
 
 Arrays have the axes VEN and day (latest first, the event's own left out), or VEN, target and day.
 """
@@ -25,7 +25,7 @@ from schemas.demand_response.baselines import BY_TEMPERATURE, Adjustment, Baseli
 
 
 def predicted_days(is_target: Mask, most: int) -> int:
-    """How many days are to be predicted, the event's first: none behind the last that anybody needs."""
+    """Return how many days are predicted, the event's first: up to the last that any VEN needs."""
     needed = np.flatnonzero(is_target.any(axis=0))
     return min(most, int(needed[-1]) + 2 if len(needed) else 1)
 
@@ -35,7 +35,7 @@ def rule_of(baseline: Baseline, days: Days) -> DayRule | None:
 
 
 def eligible_days(baseline: Baseline, rule: DayRule | None, facts: Facts) -> tuple[Mask, Array]:
-    """Days with enough samples in the event's hours and without another event; and their mean power."""
+    """Return days with enough samples in the event's hours and no other event, and their mean power."""
     enough, mean_kw = facts.of_days
     busy = _busy(facts, baseline.adjustment)
     eligible = enough & ~busy & _is_candidate(baseline, facts.days)
@@ -52,25 +52,25 @@ def temperatures_of(facts: Facts) -> Temperatures:
 
 
 def temperature_distances(facts: Facts) -> Array:
-    """How far the temperature of each day is from that of each target: by VEN, target and day."""
+    """Return the distances of the days' temperatures from those of targets: by VEN, target and day."""
     degrees = temperatures_of(facts)
     return np.abs(degrees[:, : facts.targets, None] - degrees[:, None, 1:])
 
 
 def _is_candidate(baseline: Baseline, days: Days) -> Mask:
     kinds, backs = days.kinds[1:], np.array(days.backs[1:])
-    wanted = {WEEKDAY} if days.kinds[0] == WEEKDAY else {SATURDAY, SUNDAY, HOLIDAY}
+    accepted = {WEEKDAY} if days.kinds[0] == WEEKDAY else {SATURDAY, SUNDAY, HOLIDAY}
     if baseline.like_days and days.kinds[0] != WEEKDAY:
-        wanted = {SATURDAY} if days.kinds[0] == SATURDAY else {SUNDAY, HOLIDAY}
+        accepted = {SATURDAY} if days.kinds[0] == SATURDAY else {SUNDAY, HOLIDAY}
     if not baseline.holidays_count:
-        wanted -= {HOLIDAY}
+        accepted -= {HOLIDAY}
     within = backs <= (baseline.look_back_days or days.calendar.look_back_days)
-    candidates: Mask = np.isin(kinds, list(wanted)) & within
+    candidates: Mask = np.isin(kinds, list(accepted)) & within
     return candidates
 
 
 def _is_low(eligible: Mask, mean_kw: Array, rule: DayRule, share: float) -> Mask:
-    """Days with less than a share of the mean of the last ones, where that is positive."""
+    """Return days below a fraction of the mean of the last ones, if that is positive."""
     recent = eligible & (np.cumsum(eligible, axis=1) <= rule.last)
     with np.errstate(invalid="ignore", divide="ignore"):
         level = np.where(recent, np.nan_to_num(mean_kw), 0.0).sum(axis=1) / recent.sum(axis=1)
@@ -81,13 +81,14 @@ def _is_low(eligible: Mask, mean_kw: Array, rule: DayRule, share: float) -> Mask
 def chosen_days(
     eligible: Mask, mean_kw: Array, rule: DayRule, targets: int, distance: Array | None = None
 ) -> Mask:
-    """For the event and for each day the last eligible days but itself, and of these those with most usage.
+    """Return for the event and for each target the last other eligible days, and of these those with most
+    usage.
 
     Args:
         eligible: by VEN and day, latest first.
         mean_kw: the usage of each in the event's hours.
-        rule: how many days.
-        targets: 1 for the event alone; one more for each day that is predicted as well.
+        rule: the numbers of days.
+        targets: 1 for the event alone; plus one for each other predicted day.
         distance: by VEN, target and day: instead of those with most usage, those with the least distance;
             a day whose distance is NaN does not count.
 
@@ -111,10 +112,10 @@ def chosen_days(
 
 
 def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
-    """Days on which the VEN took part in another event, by VEN and day before the event."""
+    """Return days on which the VEN took part in another event, by VEN and day before the event."""
     days, ven_ids = facts.days, facts.ven_ids
     busy = np.zeros((len(ven_ids), len(days.backs) - 1), dtype=bool)
-    if facts.taken.is_empty():
+    if facts.other_events.is_empty():
         return busy
     calendar, occasion = days.calendar, days.occasion
     ranges = windows(occasion, [adjustment])
@@ -126,9 +127,9 @@ def _busy(facts: Facts, adjustment: Adjustment) -> Mask:
     ]
     first, last = min(map(calendar.day_of, ends)), max(map(calendar.day_of, ends))
     local = [_date(at, calendar) for at in (pl.col("start"), pl.col("end") - timedelta.resolution)]
-    rows = facts.taken.select(
+    rows = facts.other_events.select(
         "ven_id",
-        # Days before the event on which the days looked at meet the days of the other event.
+        # Days before the event that overlap the other event's days.
         least=(pl.lit(first) - local[1]).dt.total_days(),
         most=(pl.lit(last) - local[0]).dt.total_days(),
     ).join(pl.DataFrame({"ven_id": ven_ids, "row": range(len(ven_ids))}, ROW_OF_VEN), on="ven_id")

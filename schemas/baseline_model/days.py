@@ -1,7 +1,7 @@
-"""The days and hours that baselines look at. Pure.
+"""The days and hours that baselines compare. Pure.
 
-Days and hours are local: 17:05 is the same slot on each day, also where clocks change between. Where the
-clock shows a time twice on a day, usage is the mean of both; where it does not show it, there is none.
+Days and hours are local: 17:05 is the same slot on each day, even if clocks change in between. If a time
+occurs twice on a day, usage is the mean of both; if it is skipped, there is none.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ WEEKDAY, SATURDAY, SUNDAY, HOLIDAY = range(4)
 EVENT, AROUND, BEFORE = "event", "around", "before"
 
 Slots = NDArray[np.int64]
-"""Slots by number: of those that have begun since the Unix epoch."""
+"""Slot numbers, counted since the Unix epoch."""
 Hours = NDArray[np.float64]
 NO_SLOT = -1
 
@@ -44,7 +44,7 @@ class Occasion(Struct, frozen=True):
 
 
 class Calendar(Struct, frozen=True):
-    """Where the VENs live: what a day is there, and which days are like no other."""
+    """The VENs' calendar: the time zone of days, and the holidays."""
 
     time_zone: str = "UTC"
     holidays: frozenset[date] = frozenset()
@@ -59,24 +59,23 @@ class Calendar(Struct, frozen=True):
         return max(WEEKDAY, day.weekday() - 4)
 
     def is_weekend(self, day: date) -> bool:
-        """A holiday is like a weekend."""
+        """Return whether a day is a weekend day or a holiday."""
         return self.kind_of(day) != WEEKDAY
 
 
 class Part(Struct, frozen=True):
-    """Slots of the event's day in which a baseline is compared, and how much of each counts."""
+    """Slots of the event's day in which a baseline is compared, and the hours of each that count."""
 
     slots: Slots
     hours: Hours
 
 
 class Days(Struct, frozen=True):
-    """Which slots of which days are compared with which slots of the event's day.
+    """The slots of other days that are compared with the slots of the event's day.
 
-    `backs`: days before the event, the event's day, 0, first. `kinds`: of each, as `Calendar.kind_of` names
-    them. `slots`: of the event's day, ascending. `first`, `second`: for each day and slot the slots at the
-    same local time, the same one twice unless the clock shows the time twice, `NO_SLOT` where it does not
-    show it.
+    `backs`: offsets of days before the event; the event's day, 0, comes first. `kinds`: of each, by
+    `Calendar.kind_of`. `slots`: of the event's day, ascending. `first`, `second`: for each day and slot the
+    slots at the same local time; they are equal unless the time occurs twice, and `NO_SLOT` if it is skipped.
     `parts`: by name.
     """
 
@@ -93,7 +92,7 @@ class Days(Struct, frozen=True):
         return np.searchsorted(self.slots, self.parts[part].slots)
 
     def needed(self) -> list[Range]:
-        """The ranges of history that these days are made of."""
+        """Return the ranges of history that these days need."""
         numbers = np.union1d(self.first, self.second)
         return list(_ranges_of(numbers[numbers != NO_SLOT]))
 
@@ -101,10 +100,10 @@ class Days(Struct, frozen=True):
 def windows(
     occasion: Occasion, adjustments: Iterable[Adjustment] = (Adjustment(),)
 ) -> dict[str, list[Range]]:
-    """What each part of the method looks at, on the day of the event.
+    """Return the windows of each part of the method, on the day of the event.
 
-    An adjustment's window ends before the event (CAISO leaves out the last hour), and not after the VENs
-    could know of it: else one could raise one's own baseline.
+    An adjustment's window ends before the event (CAISO leaves out the last hour), and before the VENs could
+    know of it: else they could raise their own baseline.
     """
     last = widened(Range(occasion.start, occasion.start), SLOT_S).start
     return {
@@ -118,7 +117,7 @@ def windows(
 
 
 def part_of(adjustment: Adjustment) -> str:
-    """The name of the part that an adjustment looks at."""
+    """Return the name of an adjustment's part."""
     hours = (adjustment.from_h, adjustment.to_h, adjustment.after_from_h, adjustment.after_to_h)
     return f"adjustment {hours}"
 
@@ -131,14 +130,14 @@ def _adjustment_windows(occasion: Occasion, adjustment: Adjustment) -> list[Rang
 
 
 def slots_of(window: Range) -> pl.DataFrame:
-    """The slots that a window reaches into: `slot` (their start), `hours` (of each, within the window)."""
+    """Return the slots that overlap a window: `slot` (start), `hours` (within the window)."""
     part = part_within([window])
     slot = pl.Series("slot", part.slots * (SLOT_S * 1_000_000)).cast(pl.Datetime("us", "UTC"))
     return pl.DataFrame({"slot": slot, "hours": part.hours})
 
 
 def part_within(ranges: Sequence[Range]) -> Part:
-    """The slots that some ranges reach into."""
+    """Return the slots that overlap ranges."""
     parts = [_slots_within(window) for window in ranges]
     return Part(np.concatenate([slots for slots, _ in parts]), np.concatenate([hours for _, hours in parts]))
 
@@ -150,7 +149,7 @@ def _slots_within(window: Range) -> tuple[Slots, Hours]:
 
 
 def overlap_h(slots: NDArray[Any], start: Any, end: Any) -> Hours:  # noqa: ANN401 - numbers, or arrays of them
-    """How much of each slot lies within a range, in hours; `start` and `end` in seconds since the epoch."""
+    """Return the overlap of each slot with a range, in hours; `start` and `end` in Unix seconds."""
     inside = np.minimum((slots + 1) * SLOT_S, end) - np.maximum(slots * SLOT_S, start)
     hours: Hours = np.clip(inside, 0, None) / 3600
     return hours
@@ -161,9 +160,9 @@ def seconds(instant: datetime) -> float:
 
 
 def similar_days(occasion: Occasion, calendar: Calendar) -> list[int]:
-    """Days of the same kind as the event's first, as days before it, latest first.
+    """Return days of the same kind as the event's, as offsets before it, latest first.
 
-    Weekdays for a weekday; Saturdays and Sundays for either, and for a holiday. A holiday is never one.
+    Weekdays for a weekday; Saturdays and Sundays for either, and for a holiday; never holidays.
     """
     day = calendar.day_of(occasion.start)
     return [
@@ -174,7 +173,7 @@ def similar_days(occasion: Occasion, calendar: Calendar) -> list[int]:
 
 
 def candidate_days(occasion: Occasion, calendar: Calendar, look_back_days: int) -> list[int]:
-    """Weekdays for a weekday; Saturdays, Sundays and holidays for each of these."""
+    """Return weekdays for a weekday; Saturdays, Sundays and holidays for each of these."""
     day, last_day = calendar.day_of(occasion.start), calendar.day_of(occasion.end - timedelta.resolution)
     is_weekend, own = calendar.is_weekend(day), (last_day - day).days
     backs = range(own + 1, look_back_days + 1)
@@ -184,7 +183,7 @@ def candidate_days(occasion: Occasion, calendar: Calendar, look_back_days: int) 
 def days_for(
     occasion: Occasion, calendar: Calendar, backs: Sequence[int], parts: dict[str, list[Range]]
 ) -> Days:
-    """What is compared on the event's day and on some days before it."""
+    """Return the slots that are compared on the event's day and on days before it."""
     within = {name: part_within(ranges) for name, ranges in parts.items()}
     slots = np.unique(np.concatenate([part.slots for part in within.values()]))
     day, every = calendar.day_of(occasion.start), [0, *backs]
@@ -195,7 +194,7 @@ def days_for(
 
 
 def _at_same_time(slots: Slots, backs: Sequence[int], calendar: Calendar, ambiguous: Any) -> Slots:  # noqa: ANN401
-    """The slots that begin at the same local time on other days: a row for each day."""
+    """Return the slots that begin at the same local time on other days: a row for each day."""
     days = pl.DataFrame({"back": backs}, schema={"back": pl.Int64})
     starts = pl.DataFrame({"slot": slots * (SLOT_S * 1_000_000)}).cast({"slot": pl.Datetime("us", "UTC")})
     local = pl.col("slot").dt.convert_time_zone(calendar.time_zone).dt.replace_time_zone(None)
@@ -208,7 +207,7 @@ def _at_same_time(slots: Slots, backs: Sequence[int], calendar: Calendar, ambigu
 
 
 def _ranges_of(slots: Slots) -> Iterator[Range]:
-    """Ranges that hold some slots, ascending, and none between."""
+    """Return ranges that contain exactly the given slots, ascending."""
     for run in np.split(slots, np.flatnonzero(np.diff(slots) != 1) + 1):
         if len(run):
             yield Range(EPOCH + int(run[0]) * SLOT, EPOCH + (int(run[-1]) + 1) * SLOT)

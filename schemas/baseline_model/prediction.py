@@ -1,11 +1,11 @@
 """Baselines: what a VEN would have used had there been no event. Powers in kW, usage as reported.
 
-A baseline is a power for each five-minute slot of an event, made of the means that `ven_history` keeps for
-such slots. A slot without samples, and one in which the VEN took part in another event, counts for nothing.
-A slot that a window cuts counts by the part within. All VENs are computed at once, in arrays whose axes are
-VENs, days (the event's first) and slots; NaN stands for no value.
+A baseline is a power for each five-minute slot of an event, computed from the means in `ven_history`. Slots
+without samples, and those in which the VEN took part in another event, are left out. A slot that a window
+cuts counts by the part within. All VENs are computed at once, in arrays with the axes VEN, day (the event's
+first) and slot; NaN means no value.
 
-Whose rules the baselines are stands in `schemas.demand_response.baselines`. Common terms: NAESB, business
+The sources of the baselines are in `schemas.demand_response.baselines`. Common terms: NAESB, business
 practice standards for measurement and verification of wholesale demand response.
 """
 
@@ -61,10 +61,10 @@ from schemas.demand_response.baselines import (
 from schemas.tables.history import SLOT_S
 
 TARGETS = 10
-"""So many days without events are predicted from the others, to see how good a baseline is."""
+"""Days without events that are predicted from the others, to estimate the error of a baseline."""
 
 DAYS_FIRST = TARGETS + 1
-"""So many of the latest similar days are looked at first: enough where none lacks samples or has an event."""
+"""Similar days that are tried first: enough if none lacks samples or has an event."""
 
 BY_RULE = "the baseline's rule"
 STANDS_IN = "the hour before the event stands in"
@@ -74,11 +74,11 @@ NOT_ADJUSTED = "not adjusted: too little to compare with"
 LAST_SAMPLES, SAME_DAY = "last-samples", "same-day-3+2"
 
 
-class Made(Struct):
-    """One baseline: `kw` by VEN, day and slot of the event; and of the event's day what it is made of.
+class ComputedBaseline(Struct):
+    """One baseline: `kw` by VEN, day and slot of the event; and, for the event's day, how it was computed.
 
     `days`: similar days that are eligible. `adjustment`: a code, whose kind and reason `KINDS` and `REASONS`
-    have; `adjustment_kw`: what it adds, the mean over the event. `is_complete`: no day further back counts.
+    have; `adjustment_kw`: what it adds, the mean over the event. `is_complete`: no earlier day is needed.
     `lacks_temperature`: the baseline matches days by temperature, and the event's day has none.
     """
 
@@ -94,20 +94,20 @@ class Made(Struct):
 
 
 class Prediction(Struct, frozen=True, dict=True):
-    """Some baselines of the event, VEN by VEN, and how well they predict days without events."""
+    """Baselines of the event by VEN, and their predictions of days without events."""
 
     ven_ids: list[str]
     days: Days
     used: Array
-    """By VEN, day and slot of the event; without the event's own day."""
-    made: dict[BaselineName, Made]
+    """Usage by VEN, day and slot of the event; without the event's own day."""
+    baselines: dict[BaselineName, ComputedBaseline]
     stand_in: Array
-    """By VEN and slot of the event: the hour before it."""
+    """The hour before the event, by VEN and slot."""
 
     @property
     def event(self) -> pl.DataFrame:
-        """The baselines of the event: `ven_id`, `baseline`, `slot`, `baseline_kw`."""
-        parts = [self._event(name) for name in self.made]
+        """Return the baselines of the event: `ven_id`, `baseline`, `slot`, `baseline_kw`."""
+        parts = [self._event(name) for name in self.baselines]
         return pl.concat(parts).drop_nulls("baseline_kw")
 
     def _event(self, name: BaselineName) -> pl.DataFrame:
@@ -128,40 +128,40 @@ class Prediction(Struct, frozen=True, dict=True):
         )
 
     def event_kw(self, name: BaselineName) -> Array:
-        """By VEN and slot of the event; the hour before it for VENs that have no baseline of their own."""
-        return np.where(self.has_own(name)[:, None], self.made[name].kw[:, 0], self.stand_in)
+        """Return a baseline by VEN and slot of the event; the hour before it for VENs without an own one."""
+        return np.where(self.has_own(name)[:, None], self.baselines[name].kw[:, 0], self.stand_in)
 
     def has_own(self, name: BaselineName) -> Mask:
-        return np.asarray(~np.isnan(self.made[name].kw[:, 0]).all(axis=1))
+        return np.asarray(~np.isnan(self.baselines[name].kw[:, 0]).all(axis=1))
 
     @property
     def method(self) -> pl.DataFrame:
-        """`ven_id`, `baseline`, `days_used`, `adjustment`, `adjustment_kw`, `adjustment_reason`, `note`."""
-        return pl.concat([self._method(name) for name in self.made])
+        """Return by `ven_id`, `baseline`: `days_used`, three columns of the adjustment, and `note`."""
+        return pl.concat([self._method(name) for name in self.baselines])
 
     def _method(self, name: BaselineName) -> pl.DataFrame:
-        made, own = self.made[name], self.has_own(name)
-        known = ~np.isnan(self.event_kw(name)).all(axis=1)
-        code = np.where(own, made.adjustment, NONE)
-        by_rule = made.baseline.adjustment.kind in {"multiplicative", "additive"}
+        computed, own = self.baselines[name], self.has_own(name)
+        has_values = ~np.isnan(self.event_kw(name)).all(axis=1)
+        code = np.where(own, computed.adjustment, NONE)
+        by_rule = computed.baseline.adjustment.kind in {"multiplicative", "additive"}
         reasons = [BY_RULE if by_rule and KINDS[n] != "none" else reason for n, reason in enumerate(REASONS)]
         return (
             pl.DataFrame(
                 {
                     "ven_id": pl.Series(self.ven_ids, dtype=pl.String),
                     "baseline": pl.Series([name] * len(self.ven_ids), dtype=pl.String),
-                    "days_used": pl.Series(np.where(own, made.days_used, 0), dtype=pl.Int32),
+                    "days_used": pl.Series(np.where(own, computed.days_used, 0), dtype=pl.Int32),
                     "adjustment": pl.Series(KINDS).gather(code),
-                    "adjustment_kw": pl.Series(np.where(own, made.adjustment_kw, 0.0), dtype=pl.Float64),
+                    "adjustment_kw": pl.Series(np.where(own, computed.adjustment_kw, 0.0), dtype=pl.Float64),
                     "adjustment_reason": pl.Series(reasons).gather(code),
-                    "days": pl.Series(made.days, dtype=pl.Int64),
+                    "days": pl.Series(computed.days, dtype=pl.Int64),
                     "is_own": own,
                     "is_too_little": own & (code == TOO_LITTLE),
-                    "lacks_temperature": made.lacks_temperature,
+                    "lacks_temperature": computed.lacks_temperature,
                 }
             )
-            .filter(pl.Series(known))
-            .with_columns(note=_note(made.baseline, self._fewest(made.baseline)))
+            .filter(pl.Series(has_values))
+            .with_columns(note=_note(computed.baseline, self._fewest(computed.baseline)))
             .drop("days", "is_own", "is_too_little", "lacks_temperature")
         )
 
@@ -171,23 +171,23 @@ class Prediction(Struct, frozen=True, dict=True):
 
     @property
     def is_complete(self) -> Mask:
-        """VENs for whom no day further back could change anything."""
-        return np.asarray(np.stack([made.is_complete for made in self.made.values()]).all(axis=0))
+        """Return the VENs for which no earlier day could change the result."""
+        return np.asarray(np.stack([each.is_complete for each in self.baselines.values()]).all(axis=0))
 
     @cached_property
     def hourly(self) -> dict[BaselineName, tuple[Array, Array]]:
-        """What was used and what each baseline predicts, by VEN, day without an event, and hour of the event.
+        """Return usage and predictions, by VEN, day without an event, and hour of the event.
 
-        By the hour, as PJM tests its baselines: five minutes of one home are too noisy.
+        Hourly, as PJM tests its baselines: five minutes of one home are too noisy.
         """
-        return {name: self._hourly(name) for name in self.made}
+        return {name: self._hourly(name) for name in self.baselines}
 
     def _hourly(self, name: BaselineName) -> tuple[Array, Array]:
-        made, part = self.made[name], self.days.parts[EVENT]
-        predicted, used = made.kw[:, 1:], self.used[:, 1:]
+        computed, part = self.baselines[name], self.days.parts[EVENT]
+        predicted, used = computed.kw[:, 1:], self.used[:, 1:]
         hour = (part.slots - part.slots[0]) * SLOT_S // 3600
         starts = np.flatnonzero(np.diff(hour, prepend=-1))
-        both = ~np.isnan(predicted) & ~np.isnan(used) & made.targets[:, :, None]
+        both = ~np.isnan(predicted) & ~np.isnan(used) & computed.targets[:, :, None]
         weight = np.where(both, part.hours, 0.0)
         total = _summed(weight, starts)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -198,12 +198,12 @@ class Prediction(Struct, frozen=True, dict=True):
 
     @property
     def errors(self) -> pl.DataFrame:
-        """A baseline of each hour of days without an event, beside the usage.
+        """Return usage and predictions by hour of days without an event.
 
-        `ven_id`, `baseline`, `target` (days before the event), `hour` (of the event's, from 0), `used_kw`,
-        `predicted_kw`.
+        Columns: `ven_id`, `baseline`, `target` (days before the event), `hour` (of the event, from 0),
+            `used_kw`, `predicted_kw`.
         """
-        return pl.concat([self._errors(name) for name in self.made])
+        return pl.concat([self._errors(name) for name in self.baselines])
 
     def _errors(self, name: BaselineName) -> pl.DataFrame:
         used, predicted = self.hourly[name]
@@ -240,7 +240,7 @@ def _summed(values: Array, starts: NDArray[np.intp]) -> Array:
 
 def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     history: pl.DataFrame,
-    taken: pl.DataFrame,
+    other_events: pl.DataFrame,
     occasion: Occasion,
     calendar: Calendar,
     cap: float,
@@ -249,22 +249,22 @@ def predict(  # noqa: PLR0913 - what a notebook has to say of an event
     names: Sequence[BaselineName] = GENERIC,
     temperatures: pl.DataFrame | None = None,
 ) -> Prediction:
-    """Each baseline, with the mean of the last samples where it has too little data.
+    """Predict each baseline, with the mean of the last samples for VENs with too little data.
 
     Args:
         history: mean power of VENs in slots: `ven_id`, `slot`, `used_kw` (never null).
-        taken: events in which a VEN took part, not this one: `ven_id`, `start`, `end`. Their local days are
-            no baseline days.
+        other_events: events in which a VEN took part, not this one: `ven_id`, `start`, `end`. Their local
+            days are no baseline days.
         occasion: the event.
         calendar: days and holidays.
-        cap: how far an adjustment may go, as a share, where the baseline itself has no cap.
-        only: one baseline, of the event alone; without, several, and of days without an event as well.
-        names: which.
+        cap: limit of an adjustment, as a fraction, if the baseline itself has no cap.
+        only: one baseline, of the event alone; by default several, and of days without an event as well.
+        names: of the baselines.
         temperatures: `ts`, `temperature_c`, of all VENs.
     """
     days, usage = days_of(occasion, calendar, [only] if only else names), usage_of(history)
     maxima = None if temperatures is None else everywhere(usage.ven_ids, temperatures, days)
-    return predict_from(usage, taken, days, cap, names=names, only=only, temperatures=maxima)
+    return predict_from(usage, other_events, days, cap, names=names, only=only, temperatures=maxima)
 
 
 def days_of(
@@ -273,7 +273,7 @@ def days_of(
     names: Sequence[BaselineName],
     most: int | None = None,
 ) -> Days:
-    """The days that some baselines look at; only the latest `most` before the event, if that is given."""
+    """Return the days that baselines compare; only the latest `most` before the event, if given."""
     baselines = [METHODS[name] for name in names]
     look_back = max([calendar.look_back_days, *(each.look_back_days or 0 for each in baselines)])
     backs = candidate_days(occasion, calendar, look_back)[:most]
@@ -286,7 +286,7 @@ def days_of(
 
 def predict_from(  # noqa: PLR0913 - what is measured, and how
     usage: Usage,
-    taken: pl.DataFrame,
+    other_events: pl.DataFrame,
     days: Days,
     cap: float,
     *,
@@ -294,23 +294,23 @@ def predict_from(  # noqa: PLR0913 - what is measured, and how
     only: BaselineName | None = None,
     temperatures: Temperatures | None = None,
 ) -> Prediction:
-    """As `predict`, from usage that is an array already, and of the days given.
+    """Like `predict`, from usage as an array, and for the given days.
 
     Args:
         usage: mean power in slots.
-        taken: other events of the VENs.
-        days: which are compared.
-        cap: how far an adjustment may go.
-        names: which baselines.
+        other_events: other events of the VENs.
+        days: compared days.
+        cap: limit of an adjustment.
+        names: of the baselines.
         only: one of them, of the event alone.
-        temperatures: of the days, by VEN; null where no baseline needs them, or there are none.
+        temperatures: of the days, by VEN; None if no baseline needs them, or there are none.
     """
-    seen = on_days(without_events(usage, taken), days)
+    day_usage = on_days(without_events(usage, other_events), days)
     facts = Facts(
         usage.ven_ids,
-        seen,
-        seen[:, :, days.positions(EVENT)],
-        taken,
+        day_usage,
+        day_usage[:, :, days.positions(EVENT)],
+        other_events,
         days,
         cap,
         1 if only else len(days.backs),
@@ -318,11 +318,11 @@ def predict_from(  # noqa: PLR0913 - what is measured, and how
     )
     last = _flat(facts, BEFORE, 1)
     chosen = [only] if only else [*names]
-    made = {name: _made(METHODS[name], facts, last) for name in chosen}
-    return Prediction(usage.ven_ids, days, facts.event, made, last[:, 0])
+    computed = {name: _compute(METHODS[name], facts, last) for name in chosen}
+    return Prediction(usage.ven_ids, days, facts.event, computed, last[:, 0])
 
 
-def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
+def _compute(baseline: Baseline, facts: Facts, last: Array) -> ComputedBaseline:
     rule = rule_of(baseline, facts.days)
     eligible, mean_kw = eligible_days(baseline, rule, facts)
     count = eligible.sum(axis=1)
@@ -341,7 +341,7 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
         used = chosen.sum(axis=2)
         kw, codes, shift = adjusted(baseline.adjustment, chosen, few)
         kw = _padded(kw, facts.targets)
-    return Made(
+    return ComputedBaseline(
         baseline,
         kw,
         count,
@@ -355,15 +355,15 @@ def _made(baseline: Baseline, facts: Facts, last: Array) -> Made:
 
 
 def _padded(kw: Array, days: int) -> Array:
-    """The same with NaN for the days that were not predicted."""
+    """Pad with NaN for the days that were not predicted."""
     missing = np.full((kw.shape[0], days - kw.shape[1], kw.shape[2]), np.nan)
     return np.concatenate([kw, missing], axis=1)
 
 
 def _flat(facts: Facts, part: str, enough: float) -> Array:
-    """One power for the whole event: the mean over a part, where enough of its slots have samples."""
+    """Return one power for the whole event: the mean over a part, if enough of its slots have samples."""
     days = facts.days
-    window, hours = facts.seen[:, : facts.targets, days.positions(part)], days.parts[part].hours
+    window, hours = facts.day_usage[:, : facts.targets, days.positions(part)], days.parts[part].hours
     count = (~np.isnan(window)).sum(axis=2)
     mean_kw = np.where(count >= max(enough, 1), mean_over(window, hours), np.nan)
     return np.repeat(mean_kw[:, :, None], len(days.parts[EVENT].slots), axis=2)

@@ -1,4 +1,4 @@
-"""Settings of the calendar by which days are alike."""
+"""Settings of the calendar that defines similar days."""
 
 from typing import Annotated
 from zoneinfo import available_timezones
@@ -16,7 +16,7 @@ def _time_zone(name: str) -> str:
 
 
 class CalendarSettings(BaselineSettings):
-    """What jobs that measure and answers with baselines must have in common."""
+    """Settings that measuring jobs and responses with baselines share."""
 
     time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
         "UTC",
@@ -27,5 +27,5 @@ class CalendarSettings(BaselineSettings):
     holidays: Annotated[str, AfterValidator(check_holidays)] = Field(
         "",
         validation_alias="HOLIDAYS",
-        description="days left out of baselines: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., by commas",
+        description="holidays, left out of baselines: `US`, `US-CA`, `DE-BY`, `2026-12-24`, ..., by commas",
     )

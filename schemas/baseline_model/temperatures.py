@@ -1,4 +1,4 @@
-"""The temperature of a day, by which days are matched: its maximum, in degrees Celsius. Pure."""
+"""The maximum temperature of a day, by which days are matched, in degrees Celsius. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,14 +13,14 @@ from schemas.tables.weather import SITE
 from schemas.times.time_ranges import TimeRange
 
 Temperatures = NDArray[np.float64]
-"""By VEN and day, the event's first; NaN where a day has too few."""
+"""Maxima by VEN and day, the event's first; NaN if a day has too few values."""
 
 FEWEST_HOURS = 20
-"""A day has a temperature if so many of its hours have one: the maximum could lie in the others."""
+"""Fewest hours with a temperature for a daily maximum, which could lie in the others."""
 
 
 def temperature_range(days: Days) -> TimeRange:
-    """From the first midnight to the last of the days that are compared, by the local clock; in UTC."""
+    """Return the range from the first to the last local midnight of the compared days, in UTC."""
     first, last = (_midnight(days, back) for back in (max(days.backs), -1))
     return TimeRange(first, last)
 
@@ -34,11 +34,11 @@ def _midnight(days: Days, back: int) -> datetime:
 def daily_maxima(
     ven_ids: Sequence[str], regions: pl.DataFrame, temperatures: pl.DataFrame, days: Days
 ) -> Temperatures:
-    """The highest temperature of each day where each VEN is.
+    """Return the highest temperature of each day by VEN.
 
     Args:
         ven_ids: of the rows.
-        regions: `ven_id`, `region`: whose temperatures count for a VEN.
+        regions: `ven_id`, `region`: the region whose temperatures apply to a VEN.
         temperatures: `region`, `ts`, `temperature_c`.
         days: of the columns.
     """
@@ -54,14 +54,16 @@ def daily_maxima(
     )
     rows = pl.DataFrame({"ven_id": list(ven_ids)}, {"ven_id": pl.String}).with_row_index("row")
     columns = pl.DataFrame({"back": days.backs}, {"back": pl.Int64}).with_row_index("column")
-    found = rows.join(regions, on="ven_id").join(by_day, on="region").join(columns, on="back")
+    by_position = rows.join(regions, on="ven_id").join(by_day, on="region").join(columns, on="back")
     maxima = np.full((len(ven_ids), len(days.backs)), np.nan)
-    row, column, degrees = (found.get_column(name).to_numpy() for name in ("row", "column", "temperature_c"))
+    row, column, degrees = (
+        by_position.get_column(name).to_numpy() for name in ("row", "column", "temperature_c")
+    )
     maxima[row, column] = degrees
     return maxima
 
 
 def everywhere(ven_ids: Sequence[str], temperatures: pl.DataFrame, days: Days) -> Temperatures:
-    """The same temperatures for all VENs: `ts`, `temperature_c`."""
+    """Return the same daily maxima for all VENs, from `ts`, `temperature_c`."""
     regions = pl.DataFrame({"ven_id": list(ven_ids)}, {"ven_id": pl.String}).with_columns(region=pl.lit(SITE))
     return daily_maxima(ven_ids, regions, temperatures.with_columns(region=pl.lit(SITE)), days)

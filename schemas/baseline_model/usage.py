@@ -1,4 +1,4 @@
-"""Usage of VENs in slots, as arrays: read from frames, without other events, laid out by day."""
+"""Usage of VENs in slots as arrays: from frames, without other events, arranged by day."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -18,7 +18,7 @@ Mask = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 WIDEST_US = WIDEST_S * 1_000_000
 ENOUGH = 0.8
-"""This share of a window's slots must have samples for a day, or an adjustment, to count."""
+"""Fraction of a window's slots that must have samples for a day, or an adjustment, to count."""
 
 
 class Usage(Struct, frozen=True):
@@ -30,7 +30,7 @@ class Usage(Struct, frozen=True):
 
 
 def usage_of(history: pl.DataFrame) -> Usage:
-    """The frame `ven_id`, `slot`, `used_kw` as an array; slots that it lacks are NaN."""
+    """Convert the frame `ven_id`, `slot`, `used_kw` to an array; missing slots are NaN."""
     number = (pl.col("slot").dt.epoch("us") // (SLOT_S * 1_000_000)).alias("number")
     rows = history.select("ven_id", number, "used_kw")
     ven_ids = rows.get_column("ven_id").unique().sort()
@@ -44,16 +44,17 @@ def usage_of(history: pl.DataFrame) -> Usage:
 
 
 class Facts(Struct, frozen=True, dict=True):
-    """What all baselines are made of.
+    """The inputs of all baselines.
 
-    `seen`: usage by VEN, day and slot; `event`: the same in the event's slots. `taken`: other events of the
-    VENs. `targets`: how many days are predicted, the event's first. `temperatures`: by VEN and day.
+    `day_usage`: usage by VEN, day and slot; `event`: the same in the event's slots. `other_events`: other
+    events of the VENs. `targets`: how many days are predicted, the event's first. `temperatures`: by VEN and
+    day.
     """
 
     ven_ids: list[str]
-    seen: Array
+    day_usage: Array
     event: Array
-    taken: pl.DataFrame
+    other_events: pl.DataFrame
     days: Days
     cap: float
     targets: int
@@ -61,7 +62,7 @@ class Facts(Struct, frozen=True, dict=True):
 
     @cached_property
     def of_days(self) -> tuple[Mask, Array]:
-        """By VEN and day before the event: whether its hours have enough samples, and their mean power."""
+        """Return by VEN and earlier day whether its hours have enough samples, and their mean power."""
         event, hours = self.event[:, 1:], self.days.parts[EVENT].hours
         present = ~np.isnan(event)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -69,27 +70,27 @@ class Facts(Struct, frozen=True, dict=True):
         return present.sum(axis=2) >= ENOUGH * len(hours), np.nan_to_num(mean_kw)
 
 
-def whole_slots(taken: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
-    """Events (`ven_id`, `start`, `end`), of VENs with wide slots to the borders of half-hours.
+def whole_slots(other_events: pl.DataFrame, slow: Sequence[str]) -> pl.DataFrame:
+    """Widen events (`ven_id`, `start`, `end`) of VENs with wide slots to the borders of half-hours.
 
-    The mean of a wide slot that such an event cuts is not what the VEN uses without events.
+    The mean of a wide slot that an event cuts is not the usage without events.
     """
     is_slow = pl.col("ven_id").is_in(list(slow))
     half_hour = f"{WIDEST_S}s"
     first = pl.col("start").dt.truncate(half_hour)
     last = -(-pl.col("end").dt.epoch("us") // WIDEST_US) * WIDEST_US
-    return taken.with_columns(
+    return other_events.with_columns(
         start=pl.when(is_slow).then(first).otherwise("start"),
         end=pl.when(is_slow).then(last.cast(pl.Datetime("us", "UTC"))).otherwise("end"),
     )
 
 
-def without_events(usage: Usage, taken: pl.DataFrame) -> Usage:
-    """Usage without the slots in which a VEN took part in another event: `ven_id`, `start`, `end`."""
+def without_events(usage: Usage, other_events: pl.DataFrame) -> Usage:
+    """Return usage without the slots within other events of a VEN: `ven_id`, `start`, `end`."""
     us = SLOT_S * 1_000_000
-    if taken.is_empty():
+    if other_events.is_empty():
         return usage
-    rows = taken.select(
+    rows = other_events.select(
         "ven_id",
         first=pl.col("start").dt.epoch("us") // us,
         last=-(-pl.col("end").dt.epoch("us") // us),
@@ -105,7 +106,7 @@ ROW_OF_VEN = {"ven_id": pl.String, "row": pl.Int64}
 
 
 def on_days(usage: Usage, days: Days) -> Array:
-    """Usage by VEN, day, and slot of the event's day; the mean where the clock shows a time twice."""
+    """Return usage by VEN, day, and slot of the event's day; the mean if a local time occurs twice."""
     kw = np.concatenate([usage.kw, np.full((len(usage.ven_ids), 1), np.nan)], axis=1)
     first = kw[:, _columns(usage.slots, days.first)]
     twice = days.first != days.second
@@ -118,7 +119,7 @@ def on_days(usage: Usage, days: Days) -> Array:
 
 
 def _columns(slots: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.intp]:
-    """The columns of some slots; the one past the last for those that there are not."""
+    """Return the columns of slots; the one past the last for missing slots."""
     if not len(slots):
         return np.zeros(wanted.shape, dtype=np.intp)
     column = np.searchsorted(slots, wanted)
@@ -127,5 +128,5 @@ def _columns(slots: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.
 
 
 def chunks(ven_ids: Sequence[str], most: int) -> Iterator[Sequence[str]]:
-    """Some VENs at a time."""
+    """Yield VENs in chunks."""
     return (ven_ids[start : start + most] for start in range(0, len(ven_ids), most))

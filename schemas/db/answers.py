@@ -1,8 +1,8 @@
 """Detects a database that does not answer, reports it, and closes the connection.
 
-TCP alone does not notice a proxy or a firewall that stops forwarding, and PostgreSQL's own time-outs need
-the network to arrive. So who waits for an answer asks over a second connection, after a while, whether
-the server still works on the statement.
+TCP alone does not notice a proxy or a firewall that stops forwarding, and PostgreSQL's own timeouts need the
+network to arrive. So a waiting client checks over a second connection, after a while, whether the server
+still works on the statement.
 """
 
 import threading
@@ -25,7 +25,7 @@ IS_AT_WORK = sql.SQL(
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE pid = {} AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client'"
 )
-"""A server process that waits for its client is not working: a packet of one of them was lost."""
+"""Wait events of a server process that waits for its client: a packet of one of them was lost."""
 
 
 class SilenceError(psycopg.OperationalError):
@@ -42,7 +42,7 @@ class AnswerMonitor:
         self._silent_since: float | None = None
 
     def begin(self, key: object) -> None:
-        """Start waiting for an answer; called again, restart the time: the server works on it."""
+        """Start waiting for an answer; a repeated call restarts the time: the server works on it."""
         self._waiting_since[key] = self.monotonic()
 
     def answered(self, key: object) -> None:
@@ -72,7 +72,7 @@ class AnswerMonitor:
 
 
 class MonitoredConnection(psycopg.Connection):
-    """A connection that bounds its waiting: it goes on only while the server works on the statement."""
+    """A connection with bounded waits: it waits only while the server works on the statement."""
 
     monitor: AnswerMonitor | None = None
     ask_after_s = ASK_AFTER_S
@@ -83,7 +83,7 @@ class MonitoredConnection(psycopg.Connection):
         """Wait for an answer; silence is bounded, unless the caller bounds it: for notifications.
 
         Raises:
-            SilenceError: none came, and the server does not work on it. The connection is closed.
+            SilenceError: there was none, and the server does not work on it. The connection is closed.
         """
         if self.monitor is None or kwargs.get("timeout") is not None:
             return super().wait(gen, *args, **kwargs)
@@ -102,26 +102,28 @@ class MonitoredConnection(psycopg.Connection):
         return answer
 
     def _bounded(self, gen: Generator[Any, Any, Any], monitor: AnswerMonitor) -> Generator[Any, Any, Any]:
-        """`gen`, which learns of each interval without data; several in a row raise."""
+        """Run `gen`, waking it after each interval without data; several in a row raise."""
         clock = monitor.monotonic
         last_sign = clock()
         try:
-            wanted = next(gen)
+            awaited = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield awaited
                 if ready:
                     last_sign = clock()
                 elif clock() - last_sign > self.ask_after_s:
                     self._require_life()
                     monitor.begin(self)
                     last_sign = clock()
-                wanted = gen.send(ready)
+                awaited = gen.send(ready)
         except StopIteration as end:
             return end.value
 
     def _require_life(self) -> None:
         if self.open_other is None or not self._is_at_work(self.open_other):
-            raise SilenceError(f"the database has not answered for {self.ask_after_s:g} s, nor is it at work")
+            raise SilenceError(
+                f"the database has not answered for {self.ask_after_s:g} s, nor does it work on the statement"
+            )
 
     def _is_at_work(self, open_other: Callable[[], psycopg.Connection]) -> bool:
         query = IS_AT_WORK.format(self.pgconn.backend_pid)
@@ -129,4 +131,4 @@ class MonitoredConnection(psycopg.Connection):
             with open_other() as other:
                 return bool(other.execute(query).fetchall()[0][0])
         except psycopg.OperationalError as error:
-            return error.sqlstate is not None  # an error with a state is an answer
+            return error.sqlstate is not None  # an error with an SQLSTATE is an answer

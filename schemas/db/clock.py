@@ -1,4 +1,4 @@
-"""The clock that all programs share: the database's."""
+"""The common clock of all programs: the database's."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 STEP_S = 1.0
-"""A larger deviation from the monotonic clock between two readings means that the clock was set."""
+"""Deviation from the monotonic clock between two readings from which the clock counts as set."""
 
 DIFFERENCE_S = 5.0
-"""A machine's clock that differs by more from the database's is logged."""
+"""Difference between the machine's and the database's clock from which it is logged."""
 
 Wall = Callable[[], datetime]
 Monotonic = Callable[[], float]
@@ -44,7 +44,7 @@ class StepDetector:
 class DatabaseClock:
     """The database's time: read periodically, and in between advanced by the monotonic clock.
 
-    Until the first reading it is the machine's own time, as at the start.
+    Until the first reading it is the machine's own time.
     """
 
     def __init__(self, wall: Wall, monotonic: Monotonic) -> None:

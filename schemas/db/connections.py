@@ -1,4 +1,4 @@
-"""Connections to the database: UTC, an application name, and time-outs that turn a hang into an error."""
+"""Connections to the database: UTC, an application name, and timeouts that turn a hang into an error."""
 
 import os
 from collections.abc import Mapping
@@ -14,10 +14,10 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from schemas.db.answers import PROBE_WITHIN_S, AnswerMonitor, MonitoredConnection
 
 SCHEMA_REVISION = "0036"
-"""The migration that this code needs; a test holds it to Alembic's head."""
+"""The migration that this code needs; a test compares it with Alembic's head."""
 
 IDLE_IN_TRANSACTION_S = 10
-"""For so long a process that is frozen within a transaction keeps its locks."""
+"""Idle timeout in a transaction, after which a frozen process loses its locks."""
 
 _SESSION: dict[str, object] = {
     "jit": "off",
@@ -29,8 +29,8 @@ _SESSION: dict[str, object] = {
     "lock_timeout": "5s",
     "statement_timeout": "60s",
 }
-"""Session settings, unless a program or `DATABASE_URL` sets them otherwise: no lock outlives its
-holder, no wait stalls a line, and no statement runs for ever.
+"""Session settings, unless a program or `DATABASE_URL` sets them otherwise: they bound locks, waits and
+statements.
 """
 
 _ALWAYS: dict[str, object] = {
@@ -41,10 +41,10 @@ _ALWAYS: dict[str, object] = {
     "standard_conforming_strings": "on",
     "default_transaction_isolation": "read committed",
 }
-"""Settings that SQL, frames and drivers depend on, whatever a database or a role has been given."""
+"""Settings on which SQL, frames and drivers depend; they override those of a database or role."""
 
 _REPORTED = {"TimeZone": "UTC", "DateStyle": "ISO"}
-"""Those of them that libpq's environment overrules (`PGTZ`, `PGDATESTYLE`), as the server reports them."""
+"""Those that libpq's environment overrides (`PGTZ`, `PGDATESTYLE`), as reported by the server."""
 
 _CONNECTION: dict[str, object] = {
     "connect_timeout": 5,
@@ -60,7 +60,7 @@ _DATABASE_URL = "gridgate_database_url"
 
 
 class Bounds(TypedDict, total=False):
-    """PostgreSQL's time-outs for a session, in its own units: `30s`, `5min`."""
+    """PostgreSQL's timeouts for a session, in its own units: `30s`, `5min`."""
 
     idle_in_transaction_session_timeout: str
     lock_timeout: str
@@ -76,8 +76,8 @@ LONG_WORK = Bounds(
 def connection_parameters(database_url: str, program: str, session: Mapping[str, object]) -> dict[str, Any]:
     """Parameters for libpq that complete those of the URL.
 
-    Where the URL, the service that it names, or libpq's own environment speaks of a parameter or in `options`
-    of a setting, that counts; only what the code depends on is always ours: `_ALWAYS`, and UTF-8.
+    Parameters, and settings in `options`, of the URL, of its service, or of libpq's environment take
+    precedence; only what the code depends on is always ours: `_ALWAYS`, and UTF-8.
     """
     of_url = _parameters_of_url(database_url)
     ours = _as_options({**_SESSION, **session})
@@ -95,7 +95,7 @@ def _parameters_of_url(database_url: str) -> dict[str, str]:
 
 
 def _defaults_of_libpq() -> Mapping[str, str]:
-    """Parameters of libpq's environment, and of the service file that it names."""
+    """Return parameters of libpq's environment, and of the service file that it names."""
     return {
         option.keyword.decode(): option.val.decode()
         for option in pq.Conninfo.get_defaults()
@@ -105,7 +105,7 @@ def _defaults_of_libpq() -> Mapping[str, str]:
 
 @cache
 def _defaults_of_service(service: str) -> Mapping[str, str]:
-    """The same, and what the service file says of a service.
+    """Return these parameters, with those of a service in the service file.
 
     libpq reads this, without connecting, for the service in its environment alone. Read once: changing the
     environment while other threads read it is not safe.
@@ -122,7 +122,7 @@ def _defaults_of_service(service: str) -> Mapping[str, str]:
 
 
 def _as_options(settings: Mapping[str, object]) -> str:
-    """Settings as the parameter `options` has them: a backslash stands before a space within a value."""
+    """Return settings in the form of `options`: a space within a value is escaped by a backslash."""
     return " ".join(
         "-c {}={}".format(name, str(value).replace(" ", "\\ ")) for name, value in settings.items()
     )
@@ -131,10 +131,10 @@ def _as_options(settings: Mapping[str, object]) -> str:
 def connect(
     database_url: str, program: str, *, monitor: AnswerMonitor | None = None, **session: str
 ) -> psycopg.Connection:
-    """A psycopg connection in autocommit mode: a transaction is what stands in `with transaction()`.
+    """Return a psycopg connection in autocommit mode; transactions are explicit, by `with transaction()`.
 
-    `session` holds further settings, as for `SET`; `monitor` learns how long the
-    database owes an answer, and bounds the wait for it.
+    `session` has further settings, as for `SET`; `monitor` tracks how long the database owes an answer, and
+    bounds the wait for it.
     """
     parameters = connection_parameters(database_url, program, session)
     return _open(database_url, {**parameters, "autocommit": True}, monitor)
@@ -149,9 +149,9 @@ def engine_for(
     monitor: AnswerMonitor | None = None,
     **session: str,
 ) -> Engine:
-    """A SQLAlchemy engine on psycopg 3 whose pool tests each connection at checkout.
+    """Return a SQLAlchemy engine on psycopg 3 whose pool tests each connection at checkout.
 
-    Connections that overflow the pool are closed after each use: they are for peaks.
+    Connections that overflow the pool serve peaks, and are closed after each use.
     `monitor` and `session` are those of `connect`.
     """
     parameters = connection_parameters(database_url, program, session)
@@ -165,19 +165,19 @@ def engine_for(
 
     @event.listens_for(engine, "do_connect")
     def connect_by_libpq(_dialect: Any, _record: Any, _: Any, arguments: dict[str, Any]) -> Any:  # noqa: ANN401
-        """The URL goes to libpq as it is: SQLAlchemy reads, and writes, some characters in another way."""
+        """Pass the URL to libpq unchanged: SQLAlchemy parses and writes some characters differently."""
         return _open(database_url, {**parameters, "context": arguments.get("context")}, monitor)
 
     return engine
 
 
 def database_url_of(engine: Engine) -> str:
-    """The URL that an engine was made with, for libpq; `engine.url` has the name of the database alone."""
+    """Return an engine's URL for libpq; `engine.url` has only the name of the database."""
     return str(engine.get_execution_options()[_DATABASE_URL])
 
 
 def monitor_of(engine: Engine) -> AnswerMonitor | None:
-    """The monitor that an engine was made with."""
+    """Return an engine's monitor."""
     monitor = engine.get_execution_options().get(_MONITOR)
     return monitor if isinstance(monitor, AnswerMonitor) else None
 
@@ -201,7 +201,7 @@ def _open(
 
 
 def _with_reported_settings(connection: psycopg.Connection) -> psycopg.Connection:
-    """Set what the environment has overruled; a connection without such an environment costs nothing."""
+    """Reset settings that the environment has overridden; without any this costs nothing."""
     for name, value in _REPORTED.items():
         if not (connection.info.parameter_status(name) or "").startswith(value):
             connection.execute(f"SET {name} = {value}".encode())
@@ -219,7 +219,7 @@ def _open_probe(
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection:
-    """The psycopg connection under a SQLAlchemy one, in the same transaction: for COPY."""
+    """Return the psycopg connection under a SQLAlchemy one, in the same transaction: for COPY."""
     raw = connection.connection.driver_connection
     if not isinstance(raw, psycopg.Connection):
         raise TypeError(f"expected a psycopg connection, got {type(raw).__name__}")

@@ -1,7 +1,7 @@
 """pandera for Polars, without pandas.
 
-`import pandera` imports pandas wherever it is installed, which costs each program 70 MB. No table of ours
-needs it, so it is hidden meanwhile: pandera then does as in an environment without pandas.
+`import pandera` imports pandas if it is installed, which costs each program 70 MB. No table needs it, so it
+is hidden during the import: pandera then behaves as in an environment without pandas.
 """
 
 import sys
@@ -29,7 +29,7 @@ class HiddenModule:
 
 @contextmanager
 def hidden(name: str) -> Iterator[None]:
-    """Hide a module from imports, unless it is imported already."""
+    """Hide a module from imports within a block, unless it is imported already."""
     finder = HiddenModule(name)
     sys.meta_path.insert(0, finder)
     try:

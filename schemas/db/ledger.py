@@ -1,7 +1,7 @@
 """The ledger's protocol for writing a few raw rows: open a batch, stamp the rows, queue the batch.
 
 All three happen in one transaction, so that rows, batch and queue entries become visible at once. Ingest does
-the same in its own pipelined statements. For readers: the days of a batch's rows.
+the same in its own statements. For readers: the days of a batch's rows.
 """
 
 from datetime import datetime
@@ -22,18 +22,18 @@ DAYS_OF_BATCH = func.coalesce(
 )
 """The UTC days of a batch's rows in partitioned tables.
 
-A program of an older version writes none: then all days between the batch's ends.
+Programs of older versions record none: then all days between the batch's ends.
 """
 
 
 def open_status_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:
-    """A batch of statuses alone; returns its id."""
+    """Insert a batch with statuses only; returns its id."""
     counts = {"messages": 0, "telemetry_rows": 0, "sample_rows": 0, "description_rows": 0}
     values = {"worker": worker, "received_at": now, "status_rows": status_rows, **counts}
     return insert(ingest_batches).values(**values).returning(ingest_batches.c.batch_id)
 
 
 def queue_batch(batch_id: int, *, except_lane: str) -> Insert:
-    """Queue a batch for every lane but the one whose summary its writer has updated already."""
+    """Queue a batch for every lane except the one whose summary its writer has already updated."""
     lanes = [lane for lane in LANES if lane != except_lane]
     return insert(pending_batches).values([{"lane": lane, "batch_id": batch_id} for lane in lanes])

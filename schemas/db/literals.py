@@ -1,4 +1,4 @@
-"""Statements as text with their values in it, for what takes no parameters: COPY, ADBC, partitions."""
+"""Renders statements with literal values, for COPY, ADBC and partitions, which take no parameters."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -9,9 +9,9 @@ from sqlalchemy.types import TypeEngine
 
 
 class _Compiler(PGCompiler):
-    """Instants have their type: PostgreSQL would take `'2026-01-15' + interval` for two intervals.
+    """Renders instants with their type: PostgreSQL would read `'2026-01-15' + interval` as two intervals.
 
-    An array is one literal, since a long list of expressions takes PostgreSQL long to parse.
+    An array is one literal, as PostgreSQL parses a long list of expressions slowly.
     """
 
     def render_literal_value(self, value: object, type_: TypeEngine[object]) -> str:
@@ -23,7 +23,7 @@ class _Compiler(PGCompiler):
 
 
 def _array_text(values: Sequence[object]) -> str:
-    """An array as PostgreSQL reads it."""
+    """Return an array in PostgreSQL's text format."""
     return "{" + ",".join("NULL" if each is None else _quoted(str(each)) for each in values) + "}"
 
 
@@ -41,5 +41,5 @@ _DIALECT = _Dialect(paramstyle="named")  # type: ignore[no-untyped-call]
 
 
 def sql_with_values(statement: ClauseElement) -> str:
-    """The text of a statement; its values are quoted."""
+    """Return the text of a statement with quoted values."""
     return str(statement.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))

@@ -1,21 +1,21 @@
-"""Advisory locks by name: who must not run at the same time as whom. Each ends with its transaction."""
+"""Advisory locks by name, for mutual exclusion. Each is released at the end of its transaction."""
 
 from sqlalchemy import Select, func, literal, select
 
 EVENTS = "events"
-"""To move events on, share them out, or follow participations."""
+"""Advances events, allocates shares, or tracks participation."""
 
 NEW_EVENT = "new event"
-"""To write an event: overlaps are checked one event at a time."""
+"""Writes an event: overlaps are checked one event at a time."""
 
 SIGNING_KEY = "signing key"
-"""To make a key that signs tokens of OpenADR."""
+"""Creates a key that signs OpenADR tokens."""
 
 PARTITIONS = "partitions"
-"""To make, fill or merge partitions of the raw tables."""
+"""Creates, fills or merges partitions of the raw tables."""
 
 ARCHIVE = "archive"
-"""Whoever writes to the archive of closed days."""
+"""Writes to the archive of closed days."""
 
 PRESENCE = "presence"
 TOTALS = "totals"
@@ -25,19 +25,19 @@ PROGRESS = "progress"
 SETTLEMENT = "settlement"
 
 CREDENTIALS = "credentials"
-"""Held by the session that gives credentials to the broker: two would overtake each other."""
+"""Applies credentials at the broker, held by one session, so that changes stay in order."""
 
 ALARMS = "alarms"
-"""To evaluate the conditions of alarms."""
+"""Evaluates the conditions of alarms."""
 
 WEBHOOKS = "webhooks"
-"""To make a webhook: they are counted."""
+"""Creates a webhook: their number is limited."""
 
 OPENADR_MESSAGES = "openadr messages"
-"""To publish notifications of OpenADR: by one program at a time, so that they stay in order."""
+"""Publishes OpenADR notifications, by one program at a time, so that they stay in order."""
 
 LIVE_CHANGES = "live changes"
-"""To number the changes that live streams send."""
+"""Numbers the changes that live streams send."""
 
 
 PRECONDITIONS = "preconditions"
@@ -45,7 +45,7 @@ PRECONDITIONS = "preconditions"
 
 
 def lane(name: str) -> str:
-    """The lock of a lane: shared by its workers, exclusive to rebuild its tables."""
+    """Return the name of a lane's lock: shared by its workers, exclusive to rebuild its tables."""
     return f"lane {name}"
 
 
@@ -55,7 +55,7 @@ def exclusive(name: str) -> Select[object]:
 
 
 def exclusive_within(namespace: str, name: str) -> Select[object]:
-    """As `exclusive`, for names of which there are many: no other kind of lock can collide with them."""
+    """Like `exclusive`, for names in a namespace that cannot collide with other kinds of locks."""
     return select(func.pg_advisory_xact_lock(func.hashtext(literal(namespace)), func.hashtext(literal(name))))
 
 
@@ -65,5 +65,5 @@ def shared(name: str) -> Select[object]:
 
 
 def try_exclusive(name: str) -> Select[bool]:
-    """Take the lock if it is free; false if somebody else holds it."""
+    """Take the lock if it is free; false if it is held."""
     return select(func.pg_try_advisory_xact_lock(func.hashtext(literal(name))))

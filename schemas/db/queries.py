@@ -1,4 +1,4 @@
-"""Statements with the type of their rows: to SQLAlchemy all columns of a table are `Any`.
+"""Statements with typed rows: to SQLAlchemy all columns of a table are `Any`.
 
 A statement of one or two columns, which are unpacked at once, has SQLAlchemy's own type: `Select[str]`.
 """
@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from sqlalchemy import ColumnElement, CompoundSelect, Connection, FromClause, Select
 
 Relation = Select[*tuple[object, ...]]
-"""A statement that others are made of, or that fills a frame, whose model has the types."""
+"""A statement that is part of others, or that fills a frame, whose model has the types."""
 
 Union = CompoundSelect[*tuple[object, ...]]
 NO_VALUES: Mapping[str, object] = MappingProxyType({})
@@ -44,7 +44,7 @@ class Query(Struct, Generic[RowT_co], frozen=True):
         return list(self.each(connection))
 
     def each(self, connection: Connection) -> Iterator[RowT_co]:
-        """The rows; of a connection with the option `yield_per` only some at a time are in memory.
+        """Return the rows; with the connection's option `yield_per` only some at a time are in memory.
 
         Raises:
             TypeError: the statement's columns are not the fields of the rows.
@@ -61,19 +61,19 @@ class Query(Struct, Generic[RowT_co], frozen=True):
         return row
 
     def made_of(self, rows: Iterable[Iterable[object]]) -> list[RowT_co]:
-        """Rows that were read in another way, such as by a connection pool."""
+        """Convert rows that were read in another way, such as by a connection pool."""
         return list(map(maker(self.row, columns_of(self.statement)), rows))
 
 
 @lru_cache(maxsize=512)
 def columns_of(statement: Relation) -> tuple[str, ...]:
-    """The names of a statement's columns. The cache compares statements by identity."""
+    """Return the names of a statement's columns. The cache compares statements by identity."""
     return tuple(statement.selected_columns.keys())
 
 
 @lru_cache(maxsize=512)
 def maker(row: type[RowT], columns: tuple[str, ...]) -> Callable[[Iterable[object]], RowT]:
-    """A function that makes a row of the values of these columns.
+    """Return a function that converts values of these columns to a row.
 
     Raises:
         TypeError: they are not the row's fields.
@@ -88,6 +88,6 @@ def maker(row: type[RowT], columns: tuple[str, ...]) -> Callable[[Iterable[objec
 
 
 def fields_of(row: type[tuple[object, ...]], source: FromClause) -> list[ColumnElement[object]]:
-    """The columns of a table, or of a sub-query, that are the fields of a row."""
+    """Return the columns of a table or subquery that are the fields of a row."""
     names: tuple[str, ...] = row._fields  # type: ignore[attr-defined]
     return [source.c[name] for name in names]

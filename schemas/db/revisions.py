@@ -5,28 +5,27 @@ import psycopg
 from schemas.db.connections import SCHEMA_REVISION
 
 MIGRATION_LOCK = 0x67726964  # "grid"
-"""An advisory lock that a migration holds alone, and every transaction of ingest and jobs together."""
+"""An advisory lock: exclusive for a migration, shared by every transaction of ingest and jobs."""
 
 REVISION_NOW = (
     f"CASE WHEN pg_try_advisory_xact_lock_shared({MIGRATION_LOCK})"
     " THEN (SELECT max(version_num) FROM alembic_version) END"
 )
-"""An expression of SQL: the schema's revision, which stays to the end of the transaction; null while somebody
-migrates it.
+"""SQL expression: the schema's revision, locked to the end of the transaction; null during a migration.
 """
 
 ADMISSION = f"SELECT {REVISION_NOW}"
 
 
 class WrongRevisionError(Exception):
-    """The database has another schema than this program was written for: nothing is written."""
+    """The database's schema is not at this program's revision: nothing is written."""
 
 
 def require_revision(revision: str | None) -> None:
-    """Refuse a schema that this program does not know.
+    """Refuse a schema of another revision.
 
     Raises:
-        WrongRevisionError: it is of another revision; or, for None, about to be.
+        WrongRevisionError: it has another revision; or None, during a migration.
     """
     if revision is None:
         raise WrongRevisionError("the database is being migrated, or has never been: waiting")
@@ -38,6 +37,6 @@ def require_revision(revision: str | None) -> None:
 
 
 def is_without_schema(error: Exception) -> bool:
-    """Whether a statement failed because the database was never migrated."""
+    """Return whether a statement failed because the database was never migrated."""
     cause = error.__cause__ or error
     return isinstance(cause, psycopg.errors.UndefinedTable)

@@ -1,4 +1,4 @@
-"""A thread that checks the database every few seconds, also in an idle program."""
+"""A thread that checks the database every few seconds, even in an idle program."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ NOW = "SELECT clock_timestamp()"
 REVISION = "SELECT max(version_num) FROM alembic_version"
 
 Report = Callable[..., object]
-"""Takes an event and its fields, as the methods of a logger do."""
+"""Logs an event with fields, like the methods of a logger."""
 
 
 def _nothing_to_do() -> None:
@@ -53,7 +53,7 @@ class DatabaseWatch:
         return self._monitor.trouble() or self._misfit
 
     def start(self) -> None:
-        """Check once, so that the clock is right, then periodically from a thread."""
+        """Check once, to set the clock, then periodically from a thread."""
         self.look()
         threading.Thread(target=self._run, name="database-watch", daemon=True).start()
 
@@ -61,7 +61,7 @@ class DatabaseWatch:
         self._stopping.set()
 
     def look(self) -> None:
-        """Read the database's clock and schema revision; while it is unreachable, both stay."""
+        """Read the database's clock and schema revision; while it is unreachable, both stay unchanged."""
         try:
             self._connection = self._connection or self._connect()
             self._look(self._connection)
@@ -105,7 +105,7 @@ class DatabaseWatch:
         if misfit is not None and misfit != self._misfit:
             self._warn("wrong_revision", reason=misfit)
         elif self._misfit is not None and misfit is None:
-            self._warn("right_revision", doing="go on")
+            self._warn("right_revision", doing="continue")
         self._misfit = misfit
 
     def close(self) -> None:

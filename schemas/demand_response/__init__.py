@@ -1,1 +1,1 @@
-"""Rules of events that jobs and serving share."""
+"""Rules of events shared by jobs and serving."""

@@ -1,4 +1,4 @@
-"""The baselines by which events are measured: their names, their rules, and whose rules they are."""
+"""The baselines by which events are measured: names, rules, and sources."""
 
 from types import MappingProxyType
 from typing import Literal
@@ -20,22 +20,22 @@ BaselineName = Literal[
     "caiso-weather-4-of-90",
 ]
 DayChoice = Literal["usage", "temperature"]
-"""What makes days of a rule count before others: the highest usage, or the nearest temperature."""
+"""How a rule chooses days: by the highest usage, or by the nearest temperature."""
 
 AdjustmentKind = Literal["none", "multiplicative", "additive", "by-load"]
 
 PRIMARY: BaselineName = "10-of-10-adjusted"
 """The baseline by which events are measured first, unless a setting names another.
 
-Not one of the highest days: chosen for each home, they are the days on which its car was charging, and
-promise what nobody would have used (notebook 03 has the figures).
+It does not choose the highest days: for a home these are the days on which its car was charging, and the
+baseline is biased upwards (notebook 03 has the figures).
 """
 
 
 class DayRule(Struct, frozen=True):
-    """The mean of the `highest` of the `last` eligible days; no baseline with less than `fewest`.
+    """The mean of the `highest` of the `last` eligible days; no baseline with fewer than `fewest`.
 
-    Where temperatures choose, `highest` is the number of days whose temperature is nearest.
+    If days are chosen by temperature, `highest` is the number of days with the nearest temperatures.
     """
 
     highest: int
@@ -44,7 +44,7 @@ class DayRule(Struct, frozen=True):
 
 
 class Adjustment(Struct, frozen=True):
-    """How a baseline of earlier days follows the day of the event.
+    """How a baseline of earlier days is adjusted to the day of the event.
 
     `kind` `multiplicative`: times usage over baseline in the window, between 1 - cap and 1 + cap. `additive`:
     plus usage less baseline in the window, at most `cap` of the event's load. `by-load`: the one that suits
@@ -70,8 +70,8 @@ class Baseline(Struct, frozen=True, kw_only=True):
     holidays are candidates on weekends. `low_usage_share`: days with less than this share of the mean are
     dropped. `chosen_by` `temperature`: days count whose maximum is nearest to that of the event's day; a day
     without temperatures is no candidate. `look_back_days` null: the setting `BASELINE_LOOK_BACK_DAYS`.
-    `source_read`: whether the source was read for this implementation; `differs`: in what it is known to
-    differ from the source.
+    `source_read`: whether the source was read for this implementation; `differs`: known differences from the
+    source.
     """
 
     name: BaselineName
@@ -247,13 +247,13 @@ _ALL = (
 )
 
 METHODS = MappingProxyType[BaselineName, Baseline]({baseline.name: baseline for baseline in _ALL})
-"""What each baseline of a VEN is at a time of day; the portfolio's is the sum over its VENs."""
+"""The baselines of a VEN; the portfolio's is the sum over its VENs."""
 
 BASELINES = MappingProxyType[BaselineName, str]({name: METHODS[name].meaning for name in METHODS})
-"""What each baseline means, in words."""
+"""The meaning of each baseline, in words."""
 
 BY_TEMPERATURE = frozenset(name for name in METHODS if METHODS[name].chosen_by == "temperature")
 """Baselines that need temperatures."""
 
 GENERIC: tuple[BaselineName, ...] = tuple(name for name in METHODS if METHODS[name].look_back_days is None)
-"""Baselines by the settings of the site, computed by default."""
+"""Generic baselines, which depend on the site's settings and are computed by default."""

@@ -1,6 +1,6 @@
-"""Whom an event asks, and why it passes over the others.
+"""The candidates of an event: VENs that it selects, and the reasons why it passes over others.
 
-One rule for the jobs, which ask, and for serving, which says who would be asked. Powers in kW.
+One rule for the jobs, which notify VENs, and for serving, which previews events. Powers in kW.
 """
 
 from collections.abc import Iterable
@@ -51,23 +51,23 @@ PassedOverReason = Literal[
     "no flexibility",
 ]
 REASONS: tuple[PassedOverReason, ...] = get_args(PassedOverReason)
-"""In the order in which they are examined: of several that hold for a VEN, the first is the reason."""
+"""Reasons in order of precedence: the first that applies to a VEN counts."""
 
 PART = event_participations.c
 DAY = timedelta(days=1)
 NO_TOPIC_LEVEL = "[/+#]"
-"""An id with one of these cannot be sent commands: they go to `ven/cmd/{venId}`."""
+"""Characters that an id in the topic `ven/cmd/{venId}` must not contain."""
 
 
 class Rest(Struct, frozen=True):
-    """The rest of a VEN after an event, and its most events in a day."""
+    """The rest time of a VEN after an event, and its most events in a day."""
 
     after: timedelta = timedelta(minutes=15)
     most_per_day: int = 6
 
 
 class AskedEvent(Struct, frozen=True):
-    """What decides whom an event asks. It need not be stored."""
+    """The properties of an event, stored or not, that determine its candidates."""
 
     event_id: str
     start_time: datetime
@@ -78,21 +78,21 @@ class AskedEvent(Struct, frozen=True):
 
     @classmethod
     def of(cls, row: tuple[object, ...] | Struct) -> Self:
-        """Of a row of `events`, or what is to become one."""
+        """Return the properties of a row of `events`, or of a planned one."""
         event: Any = row
         of_times = (event.event_id, event.start_time, event.end_time, event.priority)
         return cls(*of_times, Targets.of(row), event.direction)
 
 
 def asked_vens(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Relation:
-    """VENs that could give something to an event and were not notified; and how many are passed over.
+    """Select VENs that an event would notify, and the numbers of VENs that it passes over.
 
     Returns:
-        Of each of the former a row with `ven_id` and what it could shed now, `available_kw` (its part of
-        `controllablePowerKw`); of the latter a row for each `reason`, with their number, `vens`.
+        A row for each of the former with `ven_id` and its available power, `available_kw` (its part of
+        `controllablePowerKw`); a row for each `reason` of the latter, with their number, `vens`.
     """
     candidate = candidates(event, now, rest, gone_after).cte("candidate").prefix_with("MATERIALIZED")
-    asked = select(
+    selected = select(
         candidate.c.ven_id,
         candidate.c.available_kw,
         cast(null(), Text).label("reason"),
@@ -103,23 +103,23 @@ def asked_vens(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
         .where(candidate.c.reason.is_not(None))
         .group_by(candidate.c.reason)
     )
-    rows = asked.union_all(counts).subquery("asked_vens")
+    rows = selected.union_all(counts).subquery("asked_vens")
     return select(rows).order_by(rows.c.ven_id, rows.c.reason)
 
 
 def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Relation:
-    """VENs that an event asks and that have no live part in it, each with the reason why it is passed over.
+    """Select targeted VENs without a live participation, each with the reason why it is passed over, if any.
 
-    A VEN at which it does not aim is none of them. Of types of load at which it aims, only theirs counts.
+    VENs that are not targets are left out. If load types are targeted, only their loads count.
 
     Returns:
-        `ven_id`, `available_kw` and `reason`, which is null for those to be notified now. Of an event
-        that asks for more, `available_kw` is what a VEN could use more than now.
+        `ven_id`, `available_kw` and `reason`, which is null for VENs to be notified now. If the event
+        requests more load, `available_kw` is what a VEN could use more than now.
     """
     load_types = event.targets.load_types
-    untold = _vens_to_notify(event, gone_after)
-    judged = _judged(untold, event, now, rest)
-    # What its loads could shed is looked up only for a VEN that nothing else speaks against.
+    unnotified = _vens_to_notify(event, gone_after)
+    judged = _with_reason(unnotified, event, now, rest)
+    # The shed capability of loads is read only for VENs without another reason.
     asks_for_more = event.direction == "increase"
     possible_kw = headroom_kw if asks_for_more else sheddable_kw
     of_judged = possible_kw(judged.c.ven_id, judged.c.ts, gone_after).where(judged.c.reason.is_(None))
@@ -138,39 +138,42 @@ def candidates(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedel
 
 
 def passed_over_notes(counts: Iterable[tuple[str | None, int]]) -> list[dict[str, object]]:
-    """`events.notes` of `reason` and `vens` of the rows of `asked_vens`."""
+    """Return `events.notes` from `reason` and `vens` of the rows of `asked_vens`."""
     vens_by_reason = dict(counts)
     return [{"reason": each, "vens": vens_by_reason[each]} for each in REASONS if each in vens_by_reason]
 
 
-def _judged(untold: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
-    """With a `reason` that does not depend on loads; each list of VENs is made once, and only if needed."""
+def _with_reason(unnotified: CTE, event: AskedEvent, now: datetime, rest: Rest) -> CTE:
+    """Add `reason`s that do not depend on loads; each list of VENs is computed once, and only if needed."""
     begin = max(event.start_time, now)
-    latest, ven_id = ven_snapshots.c, untold.c.ven_id
-    status = func.coalesce(latest.status, untold.c.status)
+    latest, ven_id = ven_snapshots.c, unnotified.c.ven_id
+    status = func.coalesce(latest.status, unnotified.c.status)
     reason = case(
-        (untold.c.is_retired, "retired"),
+        (unnotified.c.is_retired, "retired"),
         (ven_id.regexp_match(NO_TOPIC_LEVEL), "unaddressable"),
-        (or_(untold.c.part == "opted_out", ven_id.in_(opted_out_vens(begin, event.end_time))), "opted out"),
+        (
+            or_(unnotified.c.part == "opted_out", ven_id.in_(opted_out_vens(begin, event.end_time))),
+            "opted out",
+        ),
         (status == OFFLINE, "offline"),
         (status == MAINTENANCE, "maintenance"),
-        (or_(untold.c.part == "finished", ven_id.in_(_elsewhere(event))), "in another event"),
+        (or_(unnotified.c.part == "finished", ven_id.in_(_elsewhere(event))), "in another event"),
         (ven_id.in_(_resting(event, begin, rest.after)), "resting"),
-        (ven_id.in_(_tired(event, begin, rest.most_per_day)), "asked too often"),
+        (ven_id.in_(_at_daily_limit(event, begin, rest.most_per_day)), "asked too often"),
         *_unable(event, ven_id),
     )
     return (
         select(ven_id, latest.ts, latest.shed_power_kw, reason.label("reason"))
-        .select_from(untold.outerjoin(ven_snapshots, latest.ven_id == ven_id))
+        .select_from(unnotified.outerjoin(ven_snapshots, latest.ven_id == ven_id))
         .cte("judged")
         .prefix_with("MATERIALIZED")
     )
 
 
 def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnElement[bool], str]]:
-    """Of an event that asks for more: VENs that do not say that they understand a direction.
+    """Return the reason for VENs that do not support a direction, if the event requests more load.
 
-    A VEN that speaks OpenADR does: its power has a sign.
+    OpenADR VENs do support it: their power has a sign.
     """
     if event.direction == "reduce":
         return []
@@ -179,9 +182,10 @@ def _unable(event: AskedEvent, ven_id: ColumnElement[str]) -> list[tuple[ColumnE
 
 
 def _vens_to_notify(event: AskedEvent, gone_after: timedelta | None) -> CTE:
-    """VENs that the event asks and that have no live part; sought first, as there are mostly none.
+    """Select targeted VENs without a live participation, first, as there are mostly none.
 
-    `part` is the status of the part that a VEN has, or had: it opted out, is away, or was taken over.
+    `part` is the status of a VEN's participation, if any: it opted out, is offline, or left for another
+    event.
     """
     part = _parts(event.event_id)
     query = (
@@ -197,7 +201,7 @@ def _vens_to_notify(event: AskedEvent, gone_after: timedelta | None) -> CTE:
     targeted = targeted_vens(event.targets, gone_after)
     if targeted is not None:
         query = query.where(vens.c.ven_id.in_(targeted))
-    return query.cte("untold").prefix_with("MATERIALIZED")
+    return query.cte("unnotified").prefix_with("MATERIALIZED")
 
 
 def _parts(event_id: str) -> Subquery:
@@ -205,7 +209,7 @@ def _parts(event_id: str) -> Subquery:
 
 
 def _elsewhere(event: AskedEvent) -> Relation:
-    """VENs that have a part in an event that goes before this one."""
+    """Select VENs that participate in an event with precedence."""
     return (
         select(PART.ven_id)
         .join(events, events.c.event_id == PART.event_id)
@@ -214,7 +218,7 @@ def _elsewhere(event: AskedEvent) -> Relation:
 
 
 def overlaps(event: AskedEvent | Row[Any]) -> ColumnElement[bool]:
-    """Other events that are to come, or run, at the same time."""
+    """Select other events that are scheduled or run at the same time."""
     return and_(
         events.c.event_id != event.event_id,
         events.c.status.in_(TO_COME),
@@ -225,7 +229,7 @@ def overlaps(event: AskedEvent | Row[Any]) -> ColumnElement[bool]:
 
 
 def _took_part(event_id: str) -> Relation:
-    """VENs in other events that ran, or are about to, while they were in them."""
+    """Select VENs that participated in other events that have run, or are about to."""
     began_at = func.coalesce(events.c.started_at, events.c.start_time)
     return (
         select(PART.ven_id)
@@ -241,13 +245,13 @@ def _took_part(event_id: str) -> Relation:
 
 def _resting(event: AskedEvent, begin: datetime, after: timedelta) -> Relation:
     end = func.coalesce(PART.finished_at, events.c.ended_at, events.c.end_time)
-    # Nobody leaves an event after its end: of the others the participations need not be read.
+    # No VEN leaves an event after its end, so participations of other events need not be read.
     is_recent = func.coalesce(events.c.ended_at, events.c.end_time) > begin - after
     return _took_part(event.event_id).where(is_recent, end <= begin, end > begin - after)
 
 
-def _tired(event: AskedEvent, begin: datetime, most_per_day: int) -> Relation:
-    """VENs that have reached their most events in a day."""
+def _at_daily_limit(event: AskedEvent, begin: datetime, most_per_day: int) -> Relation:
+    """Select VENs that have reached their most events in a day."""
     return (
         _took_part(event.event_id)
         .where(events.c.start_time > begin - DAY, events.c.start_time <= begin)

@@ -1,4 +1,4 @@
-"""Commands to VENs: the rows of the outbox that serving and jobs write, and what of them goes to the VEN."""
+"""Commands to VENs: rows of the outbox, written by serving and jobs, and their form as messages."""
 
 import uuid
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ def new_command(
     now: datetime,
     expires_at: datetime,
 ) -> dict[str, object]:
-    """A row of `commands`: due now, worth sending until `expires_at`; its id is the correlation id.
+    """Return a row of `commands`: due now, expiring at `expires_at`; its id is the correlation id.
 
-    The load and the event that it is about are those that its data name.
+    Its load and event are those named in its data.
     """
     return {
         "ven_id": ven_id,
@@ -45,7 +45,7 @@ def envelope(
     issued_at: datetime,
     expires_at: datetime,
 ) -> dict[str, object]:
-    """What is published on `ven/cmd/{venId}`, in an attempt made at `issued_at`; times in Unix seconds."""
+    """Return the message on `ven/cmd/{venId}` of an attempt at `issued_at`; times in Unix seconds."""
     return {
         "op": op,
         "correlationId": command_id,

@@ -1,4 +1,4 @@
-"""What an event asks for over time, kW. Without revisions it is one power from start to end."""
+"""The request of an event over time, kW. Without revisions it is one power from start to end."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ Instant = ColumnElement[datetime]
 
 
 def requested_kw(at: datetime | Instant) -> ColumnElement[float]:
-    """What an event asks for at a time; before its start, at its start."""
+    """Return the request of an event at a time; before its start, that at its start."""
     newest = (
         select(_REQUEST.requested_reduction_kw)
         .where(_REQUEST.event_id == events.c.event_id, _REQUEST.at <= func.greatest(at, events.c.start_time))
@@ -24,7 +24,7 @@ def requested_kw(at: datetime | Instant) -> ColumnElement[float]:
 
 
 def mean_requested_kw(until: Instant) -> ColumnElement[float]:
-    """The mean request of an event from its start to a time."""
+    """Return the mean request of an event from its start to a time."""
     following = func.lead(_REQUEST.at).over(order_by=_REQUEST.at)
     revisions = (
         select(

@@ -1,11 +1,11 @@
-"""Which VENs are in a group, and at whom an event aims: one definition for serving and jobs, as SQL.
+"""Members of groups, and targets of events: one definition for serving and jobs, as SQL.
 
-A VEN is a member of a group that names it, or if it meets every attribute that the group gives: it has a load
-of any of the `load_types`, lies in any of the `regions`, and bears each of the `tags`. A group that gives no
-attribute has the VENs that it names, and no others.
+A VEN is a member of a group that names it, or if it matches all attributes of the group: it has a load of any
+of the `load_types`, is in any of the `regions`, and has each of the `tags`. A group without attributes has
+only the VENs that it names.
 
-Membership is as of now, whatever time is asked about. It does not depend on whether a VEN is retired: who
-reads leaves retired VENs out where the whole network has none, so that a group of all VENs is the network.
+Membership is always current, whatever time a request is about. It includes retired VENs: readers leave them
+out where the network's figures do, so that a group of all VENs equals the network.
 """
 
 from collections.abc import Sequence
@@ -38,15 +38,15 @@ from schemas.tables.registry import groups, vens
 from schemas.tables.snapshots import load_snapshots, ven_snapshots
 
 UNKNOWN_TYPE = "unknown"
-"""The type of a load that has none."""
+"""The shown type of a load without one."""
 
 GroupCondition = ColumnElement[bool]
 
 
 class Targets(Struct, frozen=True):
-    """At whom an event aims: VENs that it names and members of groups; without either everybody.
+    """The targets of an event: VENs that it names and members of groups; without either all VENs.
 
-    With `load_types` only VENs that have such a load, and of these only such loads.
+    With `load_types` only VENs that have such a load, and only those loads.
     """
 
     ven_ids: Sequence[str] | None = None
@@ -63,19 +63,19 @@ class Targets(Struct, frozen=True):
 
 
 OneOf = CollectionAggregate[bool]
-"""The right side of an `=`: any of some values."""
+"""The right side of `=`: ANY of values."""
 
 
 def members_of(group_ids: Sequence[str], gone_after: timedelta | None) -> Select[str]:
-    """Members of any of some groups: `ven_id`."""
+    """Select members of any of the groups: `ven_id`."""
     return members(groups.c.group_id.in_(group_ids), gone_after)
 
 
 def members(of_groups: GroupCondition, gone_after: timedelta | None) -> Select[str]:
-    """Members of the groups for which a condition holds: `ven_id`, each once.
+    """Select members of the groups that satisfy a condition: `ven_id`, each once.
 
     Args:
-        of_groups: about `groups`.
+        of_groups: condition on `groups`.
         gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
     """
     group = groups.c
@@ -101,19 +101,19 @@ def members(of_groups: GroupCondition, gone_after: timedelta | None) -> Select[s
 
 
 def one_of(member: CTE) -> OneOf:
-    """The right side of `ven_id =`: any of the members, gathered once and looked up in an index."""
+    """Return the right side of `ven_id =`: ANY of the members, as one array that is looked up in an index."""
     return any_(func.array(select(member.c.ven_id).scalar_subquery(), type_=ARRAY(Text)))
 
 
 def targeted_vens(
     targets: Targets, gone_after: timedelta | None, stored_event_id: str | None = None
 ) -> Select[str] | None:
-    """VENs at which an event aims: `ven_id`; None for everybody.
+    """Select the VENs that an event targets: `ven_id`; None for all VENs.
 
     Args:
         targets: of the event.
         gone_after: as of `members`.
-        stored_event_id: of an event that is stored: the VENs that it names need not be sent along.
+        stored_event_id: of a stored event, whose VENs need not be passed as parameters.
     """
     sources: list[Select[str]] = []
     if targets.ven_ids is not None:
@@ -128,7 +128,7 @@ def targeted_vens(
 
 
 def vens_with_loads_of(load_types: Sequence[str], gone_after: timedelta | None) -> Select[str]:
-    """VENs that have a load of any of some types: `ven_id`."""
+    """Select VENs that have a load of any of the types: `ven_id`."""
     typed = _typed_loads(gone_after, load_types).subquery("typed")
     return select(typed.c.ven_id).distinct()
 
@@ -141,7 +141,7 @@ def _named(ven_ids: Sequence[str], stored_event_id: str | None) -> Select[str]:
 
 
 def _typed_loads(gone_after: timedelta | None, load_types: Sequence[str] | None = None) -> Select[str, str]:
-    """The loads that VENs have now, enabled or not, each with its type: `ven_id`, `load_type`."""
+    """Select the current loads of VENs, enabled or not, with their types: `ven_id`, `load_type`."""
     loads = (
         select(load_snapshots.c.ven_id, load_type().label("load_type"))
         .select_from(with_settings())
@@ -152,5 +152,5 @@ def _typed_loads(gone_after: timedelta | None, load_types: Sequence[str] | None 
 
 
 def load_type() -> ColumnElement[str]:
-    """The type of a load as it is shown; wants `with_settings()` as its FROM."""
+    """The type of a load as responses show it; needs `with_settings()` as FROM."""
     return func.coalesce(effective("load_type"), UNKNOWN_TYPE)

@@ -1,4 +1,4 @@
-"""When VENs took part in events, as baselines and settlements see it."""
+"""The SQL of VENs' participation times, for baselines and settlements."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,10 +12,10 @@ from schemas.times.time_ranges import TimeRange
 
 _PART = event_participations.c
 ended_at = func.least(events.c.end_time, events.c.ended_at)
-"""When it was to end, or was stopped."""
+"""The planned end, or the time of a stop."""
 
 NOTICE = timedelta(minutes=5)
-"""A VEN that refuses so soon after its notification, and has not begun, has opted out before the start."""
+"""A VEN that rejects so soon after its notification, and has not begun, opted out before the start."""
 
 OPTED_OUT_BEFORE = or_(
     and_(
@@ -31,22 +31,22 @@ OPTED_OUT_BEFORE = or_(
     ),
     func.coalesce(_PART.released_at <= events.c.start_time, false()),
 )
-"""Whether a VEN had left the event before it began for it: by refusal within the notice, or since it was not
-asked any more.
+"""Whether a VEN left the event before it began for it: by rejection within the notice, or because it was not
+requested any more.
 """
 
 left_at = func.coalesce(case((_PART.finished_at < ended_at, _PART.finished_at)), _PART.released_at)
-"""When a VEN left an event that went on without it; null for one that stayed."""
+"""When a VEN left an event that continued without it; null if it stayed."""
 
 
 def taken(ven_ids: Sequence[str], but: str, within: TimeRange) -> Relation:
-    """Other events in which some VENs took part and were notified."""
+    """Select other events in which VENs took part and were notified."""
     ids = func.cast(literal(list(ven_ids), ARRAY(Text)), ARRAY(Text))
     return participations(within).where(_PART.ven_id == any_(ids), _PART.event_id != but)
 
 
 def participations(within: TimeRange) -> Relation:
-    """When VENs took part in events of which they were notified and that overlap a range."""
+    """Select participation times of notified VENs in events that overlap a range."""
     return (
         select(
             _PART.ven_id,

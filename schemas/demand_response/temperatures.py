@@ -1,4 +1,4 @@
-"""The SQL of temperatures for baselines, which jobs and serving share: whose count for a VEN, and which."""
+"""The SQL of temperatures for baselines, shared by jobs and serving."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from schemas.times.time_ranges import TimeRange
 
 
 def regions_of(ven_ids: Sequence[str]) -> Select[Any]:
-    """The region whose temperatures count for each VEN: its own if there are any of it, else the site's."""
+    """Select the region whose temperatures apply to each VEN: its own if it has any, else the site's."""
     has_own = exists().where(table.c.region == vens.c.region)
     return select(vens.c.ven_id, case((has_own, vens.c.region), else_=SITE).label("region")).where(
         vens.c.ven_id == _any_of(ven_ids)
@@ -22,14 +22,14 @@ def regions_of(ven_ids: Sequence[str]) -> Select[Any]:
 
 
 def temperatures(regions: Sequence[str], within: TimeRange) -> Select[Any]:
-    """The temperatures of some regions in a range."""
+    """Select the temperatures of regions in a range."""
     return select(table.c.region, table.c.ts, table.c.temperature_c).where(
         table.c.region == _any_of(regions), table.c.ts >= within.start, table.c.ts < within.end
     )
 
 
 def changed_temperatures(since: datetime, within: TimeRange) -> Select[Any]:
-    """Whether any temperature of a range was imported or changed since a time."""
+    """Select whether any temperature of a range was imported or changed since a time."""
     row = table.c
     of_range = (row.ts >= within.start, row.ts < within.end, row.recorded_at >= since)
     return select(exists().where(*of_range))

@@ -1,4 +1,4 @@
-"""Abilities: what VENs understand of an `event` command beyond its start, end and kW."""
+"""Abilities: the optional parts of an `event` command that VENs support."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from schemas.tables.registry import ven_abilities
 
 DIRECTION, INTERVALS = "direction", "intervals"
 IMPORT_LIMIT, EXPORT_LIMIT = "importLimitKw", "exportLimitKw"
-"""The words of `understands`: the keys of the command that they stand for."""
+"""The words of `understands`, by the keys of the command that they stand for."""
 
 
 def vens_that_understand(word: str) -> Select[str]:
@@ -17,6 +17,6 @@ def vens_that_understand(word: str) -> Select[str]:
 
 
 def abilities(ven_ids: Sequence[str]) -> Select[str, list[str]]:
-    """`ven_id` and `understands` of those of some VENs that have reported it."""
+    """Select `ven_id` and `understands` of the given VENs that have reported it."""
     ids = any_(literal(list(ven_ids), ARRAY(Text)))
     return select(ven_abilities.c.ven_id, ven_abilities.c.understands).where(ven_abilities.c.ven_id == ids)

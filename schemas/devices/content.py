@@ -1,7 +1,7 @@
-"""Compares the content of messages: the same content is a redelivery, another one a conflict.
+"""Compares the content of messages: equal content is a redelivery, different content a conflict.
 
 A gateway may re-encode a message: null for a missing key, an older name for the newer one, `1` for `1.0`, a
-local time for UTC. Fields that are not decoded are compared as they came, without nulls and key order.
+local time for UTC. Fields that are not decoded are compared as received, ignoring nulls and key order.
 """
 
 import json
@@ -16,14 +16,14 @@ PANEL_KEYS = (
     ("eventId",),
     ("baselinePowerKw",),
 )
-"""For each value, its names: the first one that is there counts."""
+"""The names of each value: the first one present counts."""
 
 KEY_OF_THE_ROW = ("venId", "timestamp")
-"""These are equal already, in whichever format."""
+"""Keys of the row, which are equal already, whatever their format."""
 
 
 def same_content(one: str | bytes, other: str | bytes) -> bool:
-    """Whether two contents of the same key are the same message, the columns of two rows, or plain JSON."""
+    """Return whether two contents of the same key are equal: messages, columns of rows, or plain JSON."""
     if one == other:
         return True
     try:
@@ -41,15 +41,15 @@ def _without_nulls(content: JsonObject) -> JsonObject:
 
 
 def _meaning(content: object) -> object:
-    """The content of a telemetry object, or of each column of a row; `{}` is no content."""
+    """Return the content of a telemetry object, or of each column of a row; `{}` counts as absent."""
     if isinstance(content, list):
         return [None if column == {} else column for column in content]
     if not isinstance(content, dict):
         return content
     decoded = {names[0]: _first(content, names) for names in PANEL_KEYS}
     decoded["eventId"] = _if_not_empty(decoded["eventId"])
-    known = {name for names in PANEL_KEYS for name in names}.union(KEY_OF_THE_ROW, ["loads"])
-    rest = {key: value for key, value in content.items() if key not in known}
+    decoded_names = {name for names in PANEL_KEYS for name in names}.union(KEY_OF_THE_ROW, ["loads"])
+    rest = {key: value for key, value in content.items() if key not in decoded_names}
     shed_kw = decoded["shedPowerKw"] or 0
     return [{**decoded, "shedPowerKw": shed_kw}, _loads(content.get("loads")), rest]
 
@@ -67,7 +67,7 @@ def _load(entry: object) -> object:
 
 
 def _if_not_empty(text: object) -> object:
-    """Without an empty event id or load type, which names none."""
+    """Return the text; None for an empty event id or load type."""
     return None if text == "" else text
 
 
@@ -76,7 +76,7 @@ def _first(content: JsonObject, names: tuple[str, ...]) -> object:
 
 
 def _is_same(one: object, other: object) -> bool:
-    """As Python compares, but true is not 1."""
+    """Compare like Python, but true is not equal to 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_is_same(value, other[key]) for key, value in one.items())
     if isinstance(one, list) and isinstance(other, list):

@@ -1,7 +1,7 @@
-"""Identifiers of VENs, loads and events: which characters one may have, for MQTT and HTTP alike.
+"""Identifiers of VENs, loads and events: their valid characters, for both MQTT and HTTP.
 
-The rule is a regular expression in the dialect that Python, ECMA 262 (with the flag `u`) and JSON Schema
-share, so that the OpenAPI document says exactly what is checked.
+The rule is a regular expression in the common dialect of Python, ECMA 262 (with the flag `u`) and JSON
+Schema, so that the OpenAPI document has exactly the rule that is checked.
 """
 
 import re
@@ -15,14 +15,14 @@ NONCHARACTERS = r"\ufdd0-\ufdef\ufffe\uffff" + "".join(
 )
 LINE_BREAKS = r"\u2028\u2029"
 BIDIRECTIONAL = r"\u202a-\u202e\u2066-\u2069"
-"""Embeddings, overrides and isolates: with them an id is shown as another one."""
+"""Embeddings, overrides and isolates: with them an id is displayed as another one."""
 
 WHITE_SPACE = r" \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\ufeff"
 TOPIC_SYNTAX = "/+#"
-"""A VEN's id is one level of the topic of its commands, so it holds no separator and no wildcard there."""
+"""A VEN's id is one level of the topic of its commands, so it must have no separator and no wildcard."""
 
 _REFUSED = CONTROLS + NONCHARACTERS + LINE_BREAKS + BIDIRECTIONAL
-"""Without surrogates: no UTF-8 text has one, and ECMA 262 without `u` sees them in good characters."""
+"""Without surrogates: UTF-8 has none, and ECMA 262 without `u` finds them in valid characters."""
 
 
 def _pattern(also_refused: str = "") -> str:
@@ -48,10 +48,10 @@ _FAULTS = tuple(
 
 
 def require_identifier(text: str) -> str:
-    """The text, if it may be an identifier.
+    """Return the text, if it is a valid identifier.
 
     Raises:
-        ValueError: it may not; the message has the reason and the fix.
+        ValueError: it is not; the message has the reason and the fix.
     """
     if len(text) <= MAX_LENGTH and _IDENTIFIER.search(text):
         return text
@@ -59,7 +59,7 @@ def require_identifier(text: str) -> str:
 
 
 def is_topic_level(text: str) -> bool:
-    """Whether an identifier can stand in a topic to publish on, as one level of it."""
+    """Return whether an identifier can be one level of a topic to publish on."""
     return not any(character in text for character in TOPIC_SYNTAX)
 
 
@@ -69,8 +69,8 @@ def _fault(text: str) -> str:
     if len(text) > MAX_LENGTH:
         return f"is longer than {MAX_LENGTH} characters; shorten it"
     for pattern, name in _FAULTS:
-        if found := pattern.search(text):
-            return f"has {name} ({_code(found[0])}); take it out"
+        if match := pattern.search(text):
+            return f"has {name} ({_code(match[0])}); take it out"
     return f"begins or ends with white space ({_code(text[0])} … {_code(text[-1])}); take it off"
 
 

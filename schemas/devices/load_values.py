@@ -1,17 +1,15 @@
 """The current values of a load, and the shed capability of loads and VENs: one rule for jobs and serving.
 
-Where people have set a field, theirs counts, else what the VEN said last. `latest` has the columns of
-`load_snapshots`, as far as an expression needs them; every expression wants `with_settings(latest)` as its
-FROM, for it reads `loads`, too.
+A field set by people overrides the VEN's latest value. `latest` has the columns of `load_snapshots` that an
+expression needs; every expression needs `with_settings(latest)` as FROM, as it reads `loads`, too.
 
-A load that has left the latest values is in no list and in no total; its history stays. It has left
-
-- when people have removed it (`loads.removed_ts`), until a message on it that is later by device time;
-- when its newest device time lies further than a limit behind that of its VEN's newest report: it was
+A load that is gone is in no list and no total; its history stays. It is gone
+- when people have removed it (`loads.removed_ts`), until a message about it with a later device time;
+- when its newest device time lags further than a limit behind that of its VEN's newest report: it was
   renamed, or no longer exists. Only a report moves that limit, so a VEN that is silent loses no load, and a
   VEN without telemetry none at all.
 
-Both compare device times that are stored, so a summary that was rebuilt says the same.
+Both compare stored device times, so a rebuilt summary gives the same result.
 """
 
 from datetime import datetime, timedelta
@@ -40,22 +38,22 @@ from schemas.tables.snapshots import load_snapshots, ven_snapshots
 
 GONE_AFTER = timedelta(hours=24)
 GENERATING = ("solar", "pv", "wind", "generator")
-"""Types of load that only generate: they cannot use more."""
+"""Load types that only generate: they cannot use more."""
 
 
 def with_settings(latest: FromClause = load_snapshots) -> FromClause:
-    """The latest values of loads, each with what people have set for it."""
+    """Join the latest values of loads with the values set by people."""
     of_load = and_(loads.c.ven_id == latest.c.ven_id, loads.c.load_id == latest.c.load_id)
     return latest.outerjoin(loads, of_load)
 
 
 def effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
-    """The value that people have set for a load; else its VEN's."""
+    """The value set by people for a load; else its VEN's."""
     return func.coalesce(loads.c[field], latest.c[field])
 
 
 def shed_capability_kw(latest: FromClause = load_snapshots) -> ColumnElement[float]:
-    """What a load could shed: the reported capability, else what it sheds now; never below 0."""
+    """The shed capability of a load: the reported one, else the power that it sheds now; never below 0."""
     reported_kw = func.coalesce(effective("shed_capability_kw", latest), latest.c.shed_power_kw, 0.0)
     return func.greatest(reported_kw, 0.0)
 
@@ -67,14 +65,14 @@ def capacity_kw(latest: FromClause = load_snapshots) -> ColumnElement[float]:
 
 
 def is_enabled(latest: FromClause = load_snapshots) -> ColumnElement[bool]:
-    """Whether a load may be controlled now; by default it may."""
+    """Whether a load may be controlled now; true by default."""
     return func.coalesce(effective("enabled", latest), true())
 
 
 def is_gone(
     gone_after: timedelta | None, ven_ts: ColumnElement[datetime], latest: FromClause = load_snapshots
 ) -> ColumnElement[bool]:
-    """Whether a load has left the latest values.
+    """The condition that a load is gone from the latest values.
 
     Args:
         gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
@@ -88,14 +86,14 @@ def is_gone(
 
 
 def _interval(width: timedelta) -> ColumnElement[timedelta]:
-    """A typed interval: `timestamptz - $1` alone would be a difference of two instants."""
+    """A typed interval: `timestamptz - $1` alone would be the difference of two instants."""
     return cast(width, Interval)
 
 
 def gone_loads(gone_after: timedelta | None) -> Union:
-    """All loads of the fleet of which `is_gone` is true: `ven_id`, `load_id`.
+    """Select all loads of the fleet that are gone: `ven_id`, `load_id`.
 
-    For statements over the whole fleet: to compare each of 80,000 loads with its VEN takes twice the time.
+    For statements over the whole fleet: comparing each of 80,000 loads with its VEN takes twice the time.
     """
     latest = load_snapshots.c
     removed = (
@@ -110,7 +108,7 @@ def gone_loads(gone_after: timedelta | None) -> Union:
         select(latest.ven_id, latest.load_id)
         .join(ven_snapshots, ven_snapshots.c.ven_id == latest.ven_id)
         .where(
-            latest.ts < newest_ts - _interval(gone_after),  # of nearly all loads this is all that is compared
+            latest.ts < newest_ts - _interval(gone_after),  # for nearly all loads this is the only comparison
             latest.ts < ven_snapshots.c.ts - _interval(gone_after),
         )
     )
@@ -120,9 +118,9 @@ def gone_loads(gone_after: timedelta | None) -> Union:
 def sheddable_kw(
     ven_id: ColumnElement[str], ven_ts: ColumnElement[datetime], gone_after: timedelta | None
 ) -> Select[float | None]:
-    """What the loads of a VEN could shed now, `shed_kw`: for a scalar or lateral subquery.
+    """Select the shed capability of a VEN's loads, `shed_kw`: for a scalar or lateral subquery.
 
-    Disabled loads add nothing. Null where the VEN has no loads: it counts as one, with what it sheds now.
+    Disabled loads add nothing. Null if the VEN has no loads: it counts as one, with its shed power.
     """
     shed_kw = func.sum(case((is_enabled(), shed_capability_kw()), else_=0.0)).label("shed_kw")
     return (
@@ -135,9 +133,9 @@ def sheddable_kw(
 def headroom_kw(
     ven_id: ColumnElement[str], ven_ts: ColumnElement[datetime], gone_after: timedelta | None
 ) -> Select[float | None]:
-    """What the loads of a VEN could use more than now, `shed_kw`, as `sheddable_kw` of less.
+    """Select what a VEN's loads could use more than now, `shed_kw`, like `sheddable_kw` for less.
 
-    Capacity less usage of the loads that may be controlled; what generates adds nothing.
+    Capacity less usage of the loads that may be controlled; generators add nothing.
     """
     used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
     generates = func.lower(func.coalesce(effective("load_type"), "")).in_(GENERATING)
@@ -151,10 +149,10 @@ def headroom_kw(
 
 
 def remove_load(ven_id: str, load_id: str, up_to: datetime, now: datetime) -> Insert:
-    """Take a load out of the latest values until a sample that is later than `up_to`, by device time.
+    """Remove a load from the latest values until a sample with a device time after `up_to`.
 
-    `up_to` is the newest device time that is stored of the VEN, whether or not a lane has consumed it: what
-    was on its way when somebody removed the load does not bring it back.
+    `up_to` is the newest stored device time of the VEN, consumed by a lane or not: messages that were in
+    transit when the load was removed do not restore it.
     """
     statement = insert(loads).values(ven_id=ven_id, load_id=load_id, removed_ts=up_to, updated_at=now)
     removed_ts = func.greatest(loads.c.removed_ts, statement.excluded.removed_ts)

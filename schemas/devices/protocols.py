@@ -1,4 +1,4 @@
-"""Which VENs speak OpenADR and no MQTT: no command reaches them; they read their events by polling."""
+"""VENs that use OpenADR and not MQTT: they get no commands, and poll their events."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from schemas.tables.openadr import openadr_vens
 
 
 def vens_by_openadr(ven_ids: Sequence[str] | None = None) -> Select[str]:
-    """VENs, or those of some, that their enrolment has registered; one that was there before speaks MQTT."""
+    """Select VENs, all or of the given ones, registered by an enrolment; those registered before use MQTT."""
     query = select(openadr_vens.c.ven_id).where(openadr_vens.c.is_registered_here)
     if ven_ids is None:
         return query

@@ -1,4 +1,4 @@
-"""Statuses of VENs, compared without case and surrounding white space."""
+"""Statuses of VENs, compared without regard to case and surrounding white space."""
 
 ONLINE, OFFLINE, MAINTENANCE = "online", "offline", "maintenance"
 UNAVAILABLE = (OFFLINE, MAINTENANCE)
@@ -8,12 +8,12 @@ _SYNONYMS = {"true": ONLINE, "false": OFFLINE}
 
 
 def status_word(text: str) -> str:
-    """The word in lower case without white space around it; `true` is online, `false` offline.
+    """Return the word in lower case without surrounding white space; `true` is online, `false` offline.
 
     Raises:
-        ValueError: nothing is left of it, or it is JSON's `null`.
+        ValueError: it is empty, or JSON's `null`.
     """
     word = text.strip().lower()
     if not word or word == "null":
-        raise ValueError("is no word; send online, offline, maintenance or another word")
+        raise ValueError("is not a word; send online, offline, maintenance or another word")
     return _SYNONYMS.get(word, word)

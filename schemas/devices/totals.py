@@ -1,4 +1,4 @@
-"""Sums over the latest of VENs and loads: of the whole network for jobs, of a group's members for serving."""
+"""Sums over latest values of VENs and loads: of the network for jobs, of a group's members for serving."""
 
 from datetime import timedelta
 
@@ -21,14 +21,14 @@ from schemas.tables.snapshots import load_snapshots, ven_snapshots
 
 
 def ven_sums(gone_after: timedelta | None, members: CollectionAggregate[bool] | None = None) -> Relation:
-    """Counts of, and sums over, VENs that are not retired, by status: the latest, else as registered.
+    """Select counts and sums over VENs that are not retired, by their latest status, else the registered one.
 
     Args:
         gone_after: how far a load's newest device time may lie behind its VEN's; None for any distance.
         members: the right side of `ven_id =`; None for all VENs.
     """
     latest = ven_snapshots.c
-    # One VEN at a time, and only where it matters: to know it of all takes as long as reading their loads.
+    # Checked per VEN, and only where it matters: for all VENs it takes as long as reading their loads.
     a_load = (
         select(load_snapshots.c.load_id)
         .select_from(with_settings())
@@ -55,12 +55,12 @@ def ven_sums(gone_after: timedelta | None, members: CollectionAggregate[bool] | 
 
 
 def load_sums(gone_after: timedelta | None, members: CollectionAggregate[bool] | None = None) -> Relation:
-    """Sums over the latest of loads that are of one type, and that may or may not be controlled now.
+    """Select sums over latest values of loads by type, and by whether they may be controlled now.
 
-    Generation is not negative usage: a load that exports adds nothing to it. The arguments are as above.
+    Generation is not negative usage: an exporting load adds nothing to it. The arguments are as above.
     """
     used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
-    # Of VENs only the few that are an exception are joined: each of all the loads is looked up among them.
+    # Only the few exceptional VENs are joined: a hash lookup for each load.
     is_unreachable = ven_snapshots.c.status.in_(UNAVAILABLE)
     unreachable = select(ven_snapshots.c.ven_id).where(is_unreachable).subquery("unreachable")
     gone = gone_loads(gone_after).subquery("gone")

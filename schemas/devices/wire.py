@@ -1,7 +1,7 @@
-"""What VENs publish: the JSON of `docs/ven-contract.md`, as msgspec types.
+"""Messages of VENs: the JSON of `docs/ven-contract.md`, as msgspec types.
 
-Powers are kW. A number that no site can have (beyond `LARGEST_KW`) is refused here, for two of them
-would overflow every sum they enter.
+Powers are kW. An impossible number (beyond `LARGEST_KW`) is rejected here, as two of them would overflow
+every sum.
 """
 
 from typing import Annotated
@@ -16,13 +16,13 @@ Label = Annotated[str, Meta(max_length=255)]
 StatusWord = Annotated[str, Meta(min_length=1, max_length=255)]
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 WholeNumber = Priority | Annotated[float, Meta(ge=-(2**31), le=2**31 - 1)]
-"""A whole number, which JSON may also spell `1.0`; its readers refuse `1.5`."""
+"""A whole number, which JSON may also write as `1.0`; readers reject `1.5`."""
 
 
 class LoadEntry(Struct, rename="camel", gc=False):
-    """One load in telemetry or in a load snapshot; `null` is as good as no key.
+    """One load in telemetry or in a load snapshot; `null` equals a missing key.
 
-    Keys are read fastest in the order in which VENs send them.
+    Decoding is fastest if fields have the order in which VENs send them.
     """
 
     id: Id | None = None
@@ -38,11 +38,11 @@ class LoadEntry(Struct, rename="camel", gc=False):
 
 
 class PlainLoadEntry(LoadEntry, forbid_unknown_fields=True, rename="camel", gc=False):
-    """A load entry with nothing but the contract's keys: what nearly all are, and quick to read."""
+    """A load entry with only the contract's keys, as nearly all are: fast to decode."""
 
 
 class LenientLoadEntry(Struct, rename="camel", gc=False):
-    """A load entry whose descriptive fields stay as they came, so that a bad one is refused alone."""
+    """A load entry whose descriptive fields stay undecoded, so that a bad one is rejected alone."""
 
     id: Id | None = None
     load_id: Id | None = None
@@ -57,7 +57,7 @@ class LenientLoadEntry(Struct, rename="camel", gc=False):
 
 
 class _Panel(Struct, rename="camel", gc=False):
-    """What telemetry is for: whose power, and when; `power_kw` and `shed_kw` are the older names."""
+    """The required part of telemetry: VEN, time and powers; `power_kw` and `shed_kw` are the older names."""
 
     timestamp: int | float | str
     ven_id: Id | None = None
@@ -91,13 +91,13 @@ class PanelTelemetry(_Panel, rename=_OLDER_NAMES, gc=False):
 
 
 class PlainTelemetry(PanelTelemetry, gc=False):
-    """Telemetry whose loads say nothing beyond the contract."""
+    """Telemetry whose loads have only the contract's keys."""
 
     loads: list[PlainLoadEntry] | None = None
 
 
 class LenientTelemetry(_Panel, rename=_OLDER_NAMES, gc=False):
-    """Any telemetry: what is not its measurement stays as it came, so that a bad value is refused alone."""
+    """Any telemetry: fields besides measurements stay undecoded, so that a bad value is rejected alone."""
 
     power_kw: Kw | None = None
     shed_kw: Kw | None = None
@@ -120,7 +120,7 @@ class LoadSnapshot(Struct, rename="camel", gc=False):
 
 
 class StatusMessage(Struct, rename="camel", gc=False):
-    """A status transition; one without a timestamp is dated when it comes."""
+    """A status transition; without a timestamp it is dated by its receipt."""
 
     status: StatusWord | bool
     ven_id: Id | None = None
@@ -133,7 +133,7 @@ NOT_ACCEPTED = ("rejected", "error")
 
 
 Abilities = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=100)]
-"""Optional parts of an `event` command that a VEN understands."""
+"""Optional parts of an `event` command that a VEN supports."""
 
 
 class AnsweredAbilities(Struct, rename="camel", gc=False):
@@ -143,7 +143,7 @@ class AnsweredAbilities(Struct, rename="camel", gc=False):
 
 
 class Acknowledgement(Struct, rename="camel", gc=False):
-    """A VEN's answer to a command: `ok` in the older form, `status` in the newer one."""
+    """A VEN's acknowledgement of a command: `ok` in the older form, `status` in the newer one."""
 
     correlation_id: Id
     ven_id: Id | None = None
@@ -154,7 +154,7 @@ class Acknowledgement(Struct, rename="camel", gc=False):
 
     @property
     def is_accepted(self) -> bool | None:
-        """The VEN's answer; None if it has neither, or an unknown word."""
+        """Return whether the VEN accepts; None if it has neither field, or an unknown word."""
         word = None if self.status is None else self.status.strip().lower()
         if word is None:
             return self.ok

@@ -1,1 +1,1 @@
-"""What every program has: settings, logs, exit codes, health."""
+"""What all programs share: settings, logs, exit codes, health."""

@@ -7,14 +7,14 @@ DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 class BrokerAddress(NamedTuple):
-    """Where one host of the broker listens."""
+    """The address of one host of the broker."""
 
     host: str
     port: int
 
     @property
     def shown(self) -> str:
-        """Host and port as logs and `/health` name them."""
+        """Return host and port as shown in logs and `/health`."""
         return f"{self.host}:{self.port}"
 
 
@@ -28,10 +28,10 @@ class BrokerUrl(NamedTuple):
 
 
 def parse_broker_url(url: str) -> BrokerUrl:
-    """Read `mqtt://` or `mqtts://`, a user and a password (percent-encoded), and hosts separated by commas.
+    """Parse `mqtt://` or `mqtts://`, a user and a password (percent-encoded), and hosts separated by commas.
 
     Raises:
-        ValueError: it is no such URL.
+        ValueError: it is not such a URL.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in DEFAULT_PORTS:

@@ -23,7 +23,7 @@ def program_parser(
     examples: Sequence[str],
     exit_codes: Mapping[int, str] = EXIT_CODES,
 ) -> argparse.ArgumentParser:
-    """A parser whose `--help` also lists the environment variables, the exit codes and examples.
+    """Return a parser whose `--help` also lists the environment variables, the exit codes and examples.
 
     Args:
         name: the module that `python -m` runs.
@@ -49,14 +49,14 @@ def program_parser(
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of the command line, whose errors have the form of the log."""
+    """A parser of the command line, whose errors have the form of log events."""
 
     def error(self, message: str) -> NoReturn:
         end_with_failure(f"{self.format_usage()}{self.prog}: error: {message}", WRONG_USAGE)
 
 
 def program_name(name: str) -> str:
-    """How the program was called: `gridgate jobs`, or `python -m jobs`."""
+    """Return the program's name as called: `gridgate jobs`, or `python -m jobs`."""
     words = sys.orig_argv[1:]
     called = words[1:] if words[:1] == ["-m"] else words
     if len(called) > 1 and Path(called[0]).name == COMMAND:
@@ -78,7 +78,7 @@ def _default(value: object) -> str:
 
 
 def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
-    """Two columns; the second is wrapped."""
+    """Return two columns; the second is wrapped."""
     first = max(len(name) for name, _ in rows) + 4
     width = max(min(shutil.get_terminal_size().columns, _WIDEST) - first, 30)
     lines = [f"{title}:"]
@@ -90,7 +90,7 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
 
 
 def print_warning(_event: str, variable: str, nearest: str | None) -> None:
-    """Write to stderr that a variable is none of ours, for a command at a terminal."""
+    """Warn on stderr that a variable is not a setting, for a command at a terminal."""
     hint = f"; did you mean {nearest}?" if nearest else ""
     text = f"warning: {variable} is not a setting, and has no effect{hint}"
     write_message("warning", "unknown_variable", text, variable=variable, nearest=nearest)

@@ -1,4 +1,4 @@
-"""How a program ends: exit codes that a supervisor can act on, and a line with the reason."""
+"""Exit codes of programs, for supervisors, and a line with the reason."""
 
 import errno
 import sys
@@ -18,8 +18,8 @@ FAILED = 1
 WRONG_USAGE = 2
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 EXIT_CODES = {
-    DONE: "all is well",
-    FAILED: "it failed; what it printed or logged says why",
+    DONE: "success",
+    FAILED: "failure; the reason is printed or logged",
     WRONG_USAGE: "wrong arguments or settings: a restart does not help",
     TRY_AGAIN: "the database or a port is not available now: try again later",
 }
@@ -34,13 +34,13 @@ class PortInUseError(Exception):
 
 
 def cannot_listen(variables: str, host: str, port: int, error: OSError) -> PortInUseError | SettingsError:
-    """The error for a port that a program cannot listen on.
+    """Return the error for a port on which a program cannot listen.
 
     Args:
         variables: the settings that name the address, as `HTTP_PORT`.
         host: the address.
         port: the port.
-        error: what the operating system said.
+        error: of the operating system.
     """
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if error.errno == errno.EADDRINUSE:
@@ -55,12 +55,12 @@ def cannot_listen(variables: str, host: str, port: int, error: OSError) -> PortI
 
 
 def is_away(error: Exception) -> bool:
-    """Whether the database could not be reached, or closed the connection: the same may work later."""
+    """Return whether the database is unreachable, or closed the connection: a retry may succeed."""
     return isinstance(error, OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
 
 
 def exit_code(error: Exception) -> int:
-    """The exit code for an error that ends a program."""
+    """Return the exit code for an error that ends a program."""
     if isinstance(error, SettingsError):
         return WRONG_USAGE
     if isinstance(error, PortInUseError | WrongRevisionError) or is_away(error) or is_without_schema(error):
@@ -69,7 +69,7 @@ def exit_code(error: Exception) -> int:
 
 
 def exit_message(error: Exception) -> str:
-    """What a person reads about an error that ends a program."""
+    """Return the message for people about an error that ends a program."""
     if is_without_schema(error):
         return "The database has no tables of Gridgate: run `gridgate migrate`, or `alembic upgrade head`."
     if isinstance(error, DATABASE_ERRORS):
@@ -78,7 +78,7 @@ def exit_message(error: Exception) -> str:
 
 
 def run_program(main: Callable[[], int | None]) -> NoReturn:
-    """Run a program to its end, and exit; an error that a person can mend becomes a line and an exit code."""
+    """Run a program, and exit; an error that people can fix becomes a line and an exit code."""
     try:
         code = main() or DONE
     except (SettingsError, PortInUseError, WrongRevisionError, *DATABASE_ERRORS) as error:
@@ -102,7 +102,7 @@ def write_message(level: str, event: str, text: str, **fields: object) -> None:
 
 
 def _is_json() -> bool:
-    """Also where another setting is missing or wrong, which may be why the program ends."""
+    """Return whether logs are JSON, even if another setting is wrong, which may be why the program ends."""
     try:
         return LogSettings.from_environment().log_format == "json"
     except SettingsError:

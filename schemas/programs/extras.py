@@ -1,4 +1,4 @@
-"""Extras of the package: what is missing is named, with the command that installs it."""
+"""Checks extras of the package; errors name the missing packages and the command that installs them."""
 
 import sys
 from collections.abc import Iterable

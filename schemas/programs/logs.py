@@ -1,8 +1,8 @@
-"""The form of a log line: an event's name, a level, a time, and fields; those of libraries as well.
+"""The form of log lines: an event's name, a level, a time, and fields; also for lines of libraries.
 
 Libraries log through the standard library: APScheduler, granian (also from Rust), Python's own warnings, and
-exceptions that nobody has caught. They pass through the same processors, so that `LOG_FORMAT=json` holds for
-every line of a program.
+uncaught exceptions. They pass through the same processors, so that `LOG_FORMAT=json` applies to every line of
+a program.
 """
 
 import logging
@@ -42,10 +42,10 @@ def log_options(level: str, log_format: LogFormat) -> dict[str, Any]:
 
 
 def library_logging(level: str, log_format: LogFormat) -> dict[str, Any]:
-    """A `dictConfig` that sends what libraries log to stdout in the same form.
+    """Return a `dictConfig` that writes libraries' log records to stdout in the same form.
 
-    Of libraries only warnings and worse, unless `level` is debug; of granian what `level` says. It can be
-    pickled, for granian's worker processes (`Granian(log_dictconfig=...)`).
+    Libraries log from warnings on, unless `level` is debug; granian logs by `level`. It can be pickled, for
+    granian's worker processes (`Granian(log_dictconfig=...)`).
     """
     of_libraries = LEVELS[level] if level == "debug" else max(LEVELS[level], logging.WARNING)
     return {
@@ -83,7 +83,7 @@ def _shared() -> list[Processor]:
 
 
 def _renderers(log_format: LogFormat) -> list[Processor]:
-    """Traces are without their locals: those hold settings, and settings hold passwords."""
+    """Return the renderers; tracebacks omit local variables, which may contain passwords of settings."""
     if log_format == "json":
         traces = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
         return [traces, structlog.processors.JSONRenderer(default=str)]

@@ -40,7 +40,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Without the base class's look-up of the host's name, which may take seconds."""
+        """Bind without the base class's lookup of the host name, which may take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
@@ -51,19 +51,19 @@ class _Server6(_Server):
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:  # a scrape every few seconds is no event
-        """Say nothing."""
+    def log_message(self, *_: object) -> None:  # scrapes are too frequent to log
+        """Do not log."""
 
 
 def first_trouble(*troubles: Trouble) -> Trouble:
-    """The first reason for being unhealthy, if there is any."""
+    """Return the first reason for being unhealthy, if any."""
     return lambda: next((words for trouble in troubles if (words := trouble())), None)
 
 
 def serve_monitoring(
     registry: CollectorRegistry, trouble: Trouble, port: int, host: str = "127.0.0.1"
 ) -> None:
-    """Answer `/metrics` and `/health`, from a thread.
+    """Serve `/metrics` and `/health` from a thread.
 
     `/health` is 503 with the reason while the program is unhealthy.
 

@@ -1,4 +1,4 @@
-"""Secrets of Gridgate's API in texts that are stored or logged."""
+"""Redacts secrets of Gridgate's API from texts that are stored or logged."""
 
 import re
 
@@ -9,14 +9,14 @@ Kind, public id, secret.
 """
 
 SECRET_FIELD = re.compile(r'("bearerToken"\s*:\s*)"(?:[^"\\]|\\.)*"')
-"""A field of JSON whose text is a secret of somebody else's service."""
+"""A JSON field with a secret of another service."""
 
 
 def without_secrets(text: str) -> str:
-    """The text with the secret part of each key and session replaced by `...`."""
+    """Return the text with the secret part of each key and session replaced by `...`."""
     return SECRET.sub(lambda match: f"{match[1]}_{match[2]}_...", text)
 
 
 def without_secret_fields(text: str) -> str:
-    """JSON without the secrets in its fields, and without ours."""
+    """Return JSON without secrets, neither in its fields nor of our API."""
     return SECRET_FIELD.sub(r'\1"..."', without_secrets(text))

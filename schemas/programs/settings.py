@@ -1,6 +1,6 @@
 """Settings of the programs: read once from the environment by a `__main__`, checked, and frozen.
 
-Every setting's description is the row of the README's table; a test holds the two together.
+Every setting's description is the row of the README's table; a test compares them.
 """
 
 import re
@@ -22,7 +22,7 @@ from schemas.programs.redaction import without_secrets
 
 
 class SettingsError(Exception):
-    """Settings that cannot work. The message has a line for each, which names the variable and the fix."""
+    """Settings are invalid. The message has a line for each, with the variable and the fix."""
 
 
 def _postgresql_url(url: str) -> str:
@@ -36,7 +36,7 @@ def _postgresql_url(url: str) -> str:
 
 
 def _is_read(url: str) -> bool:
-    """Whether libpq can parse it: its own error would log all of it, with the password."""
+    """Return whether libpq can parse the URL, whose own error would log all of it, with the password."""
     try:
         ports = str(conninfo_to_dict(url).get("port") or "")
     except psycopg.Error:
@@ -84,7 +84,7 @@ def _broker_uris(text: str) -> str:
 
 
 class SecretSetting:
-    """Marks a setting whose value no message may show."""
+    """Marks a setting whose value must not appear in messages."""
 
 
 BROKER_URI = re.compile(r"(?:mqtts?|wss?)://[^\s/@?#]+(?:/[^\s?#]*)?")
@@ -97,7 +97,7 @@ USER_OF_URL = re.compile(r"(?<=://)[^/\s]*@")
 
 
 class Settings(BaseSettings):
-    """Read from the environment, checked, frozen."""
+    """The base of settings: read from the environment, validated, frozen."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _words_in_any_case(cls, value: object, info: ValidationInfo) -> object:
-        """`INFO` means `info` where a setting is one of some words."""
+        """Accept words of enumerations in any case: `INFO` means `info`."""
         annotation = cls.model_fields[info.field_name or ""].annotation
         is_word = get_origin(annotation) is Literal and all(
             each == each.lower() for each in get_args(annotation)
@@ -125,7 +125,7 @@ class Settings(BaseSettings):
 
 
 class LogSettings(Settings):
-    """The form of what a program logs."""
+    """The level and format of logs."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="LOG_LEVEL", description="`debug`, `info`, `warning` or `error`"
@@ -136,7 +136,7 @@ class LogSettings(Settings):
 
 
 class ProgramSettings(LogSettings):
-    """What each of the three programs needs to know."""
+    """Settings that all three programs share."""
 
     database_url: DatabaseUrl = Field(
         validation_alias="DATABASE_URL",
@@ -176,7 +176,7 @@ def baseline_names(listed: str) -> tuple[BaselineName, ...]:
 
 
 class BaselineSettings(Settings):
-    """What jobs that measure and answers that show must have in common."""
+    """Settings that measuring jobs and responses share."""
 
     primary_baseline: BaselineName = Field(
         PRIMARY,
@@ -186,8 +186,8 @@ class BaselineSettings(Settings):
     listed_baselines: Annotated[str, AfterValidator(_baseline_names)] = Field(
         "",
         validation_alias="EVENT_BASELINES",
-        description="the baselines that settlements compute besides, separated by commas, or `all`; without:"
-        " those that are no operator's",
+        description="further baselines that settlements compute, separated by commas, or `all`; default: the"
+        " generic ones",
     )
     look_back_days: int = Field(
         45,
@@ -201,24 +201,24 @@ class BaselineSettings(Settings):
         ge=0,
         lt=100,
         validation_alias="BASELINE_CAP_PERCENT",
-        description="how far an adjustment to the day of the event may go, up or down",
+        description="limit of adjustments to the day of the event, percent up or down",
     )
 
     def computed_baselines(self) -> tuple[BaselineName, ...]:
-        """The baselines of a settlement, always with the first one and what stands in for others."""
-        wanted = {self.primary_baseline, "last-samples", *baseline_names(self.listed_baselines)}
-        return tuple(name for name in BASELINES if name in wanted)
+        """Return the baselines of a settlement, including the primary one and the fall-back."""
+        names = {self.primary_baseline, "last-samples", *baseline_names(self.listed_baselines)}
+        return tuple(name for name in BASELINES if name in names)
 
 
 class LoadSettings(Settings):
-    """What jobs that total loads and answers that list them must have in common."""
+    """Settings that jobs that total loads and responses that list them share."""
 
     loads_gone_after_hours: float = Field(
         GONE_AFTER / timedelta(hours=1),
         ge=0,
         le=876_000,
         validation_alias="LOADS_GONE_AFTER_HOURS",
-        description="hours that a load may lie behind its VEN's newest report, by device time, before it"
+        description="hours that a load may lag behind its VEN's newest report, by device time, before it"
         " leaves the latest values and totals; 0 for never",
     )
 
@@ -228,21 +228,21 @@ class LoadSettings(Settings):
 
 
 class AskingSettings(LoadSettings):
-    """Settings that jobs (which VENs are asked) and serving (which are passed over) must have in common."""
+    """Settings of the selection of VENs for events, shared by jobs and serving."""
 
     rest_s: float = Field(
         900,
         ge=0,
         le=86_400,
         validation_alias="EVENTS_REST_S",
-        description="seconds after an event in which its VENs are not asked to another",
+        description="seconds after an event within which its VENs take part in no other",
     )
     events_per_day: int = Field(
         6,
         ge=1,
         le=1_000,
         validation_alias="EVENTS_MOST_PER_DAY",
-        description="events to which a VEN is asked in 24 hours, at most",
+        description="most events of a VEN in 24 hours",
     )
 
     def rest(self) -> Rest:
@@ -250,7 +250,7 @@ class AskingSettings(LoadSettings):
 
 
 class WebhookSettings(Settings):
-    """What jobs that send webhooks and answers that accept their URLs must have in common."""
+    """Settings that jobs, which send webhooks, and serving, which validates their URLs, share."""
 
     webhook_networks: Networks = Field(
         "",
@@ -274,13 +274,13 @@ CredentialsKey = Annotated[str, AfterValidator(_credentials_key), SecretSetting(
 
 
 class CredentialSettings(Settings):
-    """What serving, which makes passwords of VENs, and ingest, which gives them to the broker, share."""
+    """Settings that serving, which creates VENs' passwords, and ingest, which applies them, share."""
 
     credentials_key: CredentialsKey = Field(
         "",
         validation_alias="CREDENTIALS_KEY",
-        description="64 hexadecimal digits that seal passwords of VENs on their way to the broker; without"
-        " it, no VEN gets one",
+        description="64 hexadecimal digits: the key that seals passwords of VENs in the database; without"
+        " it, VENs get no passwords",
     )
 
     def password_key(self) -> bytes | None:
@@ -288,7 +288,7 @@ class CredentialSettings(Settings):
 
 
 class NotifierSettings(Settings):
-    """What ingest, which publishes notifications of OpenADR, and serving, which names the broker, share."""
+    """Settings of ingest, which publishes OpenADR notifications; jobs and serving queue them."""
 
     openadr_mqtt_uris: Annotated[str, AfterValidator(_broker_uris)] = Field(
         "",
@@ -299,7 +299,7 @@ class NotifierSettings(Settings):
 
 
 def _problem(settings: type[Settings], error: dict[str, Any]) -> str:
-    """A line for a wrong setting: its variable, what would be right, and, unless it is secret, its value."""
+    """Return the line for a wrong setting: its variable, the fix, and, unless it is secret, its value."""
     variable, advice = ".".join(map(str, error["loc"])), _advice(error["msg"])
     value = error["input"]
     if not isinstance(value, str) or error["type"] == "missing" or _is_secret(settings, variable):

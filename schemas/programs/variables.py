@@ -1,7 +1,7 @@
-"""The environment variables of all programs, and which variables look like a misspelt one of them.
+"""The environment variables of all programs, and the detection of misspelt ones.
 
-The programs share one environment file and must not import each other, so the names stand here; a test holds
-them to the settings.
+The programs share one environment file and must not import each other, so the names are listed here; a test
+compares them with the settings.
 """
 
 import difflib
@@ -131,13 +131,13 @@ VARIABLES = frozenset(
 )
 _PREFIXES = frozenset(name.partition("_")[0] for name in VARIABLES)
 _OF_OTHERS = re.compile(r"HTTP_PROXY|.*_SERVICE_(HOST|PORT).*|.*_PORT_\d+_(TCP|UDP).*")
-"""Variables with a prefix of ours that proxies and Kubernetes set."""
+"""Variables with one of our prefixes that proxies and Kubernetes set."""
 
 SIMILAR = 0.6
 
 
 def unknown_variables(environment: Iterable[str]) -> dict[str, str | None]:
-    """Variables that begin as one of ours does and are none, each with the one that it is most like."""
+    """Return unknown variables with one of our prefixes, each with the most similar setting."""
     candidates = sorted(
         name
         for name in environment

@@ -1,4 +1,4 @@
-"""The database's tables, each beside the pandera model of its frames."""
+"""The database's tables, each next to the pandera model of its frames."""
 
 from schemas.tables import (
     access,

@@ -1,6 +1,6 @@
-"""Who may call, and what they did: API keys and browsers' sessions by their digests, and the audit log.
+"""API keys and browsers' sessions, by their digests, and the audit log.
 
-Secrets are never stored, only their digests. A key that is revoked stays, so that the log can name it.
+Secrets are never stored, only their digests. Revoked keys stay, so that the log can name them.
 """
 
 import polars as pl
@@ -55,7 +55,7 @@ audit_log = Table(
 
 
 class ApiKeyFrame(Frame):
-    """Names are unique among the keys that are not revoked."""
+    """API keys; names are unique among those that are not revoked."""
 
     key_id: str
     name: str
@@ -67,7 +67,7 @@ class ApiKeyFrame(Frame):
 
 
 class ApiSessionFrame(Frame):
-    """A browser's session, which may read with the rights of a key."""
+    """A browser's session, which may read with the role of a key."""
 
     session_id: str
     key_id: str
@@ -77,7 +77,7 @@ class ApiSessionFrame(Frame):
 
 
 class AuditFrame(Frame):
-    """Written before the change; `status` and `answered_at` after it, null where we died in between."""
+    """Written before the change; `status` and `answered_at` after it, null if the process died in between."""
 
     audit_id: int
     at: Utc

@@ -1,4 +1,4 @@
-"""Alarms with their history, and how the condition of each kind was last evaluated."""
+"""Alarms with their history, and the last evaluation of each kind's condition."""
 
 import polars as pl
 from sqlalchemy import BigInteger, Column, Double, Identity, Index, Table, Text, text

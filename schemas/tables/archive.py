@@ -1,4 +1,4 @@
-"""Which days are archived, and by which files: see docs/decisions/0060."""
+"""The archived days and their files: see docs/decisions/0060."""
 
 import polars as pl
 from sqlalchemy import JSON, BigInteger, Column, Date, Integer, Table, Text
@@ -29,8 +29,8 @@ archived_days = Table(
 class ArchiveFrame(Frame):
     """The archive that belongs to this database, if there is one.
 
-    Days before `since` were dropped before there was an archive; days before `until` are archived. The
-    transactions before `caught_up_xact_id` wrote nothing that days in `archived_days` lack.
+    Days before `since` were dropped before there was an archive; days before `until` are archived. All rows
+    of transactions before `caught_up_xact_id` are in `archived_days`.
     """
 
     archive_id: str
@@ -40,10 +40,10 @@ class ArchiveFrame(Frame):
 
 
 class ArchivedDayFrame(Frame):
-    """Days of which the archive has rows, by their manifests.
+    """Days with rows in the archive, by their manifests.
 
     Batches of transactions that are not visible in `snapshot` (a `pg_snapshot`) may have rows that the files
-    lack. `obsolete` files do not count any more, and are deleted.
+    lack. `obsolete` files are superseded, and will be deleted.
     """
 
     day: pl.Date

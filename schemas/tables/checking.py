@@ -1,8 +1,8 @@
-"""A frame against its model, in one query.
+"""Validates a frame against its model in one query.
 
 pandera runs a query for each column and check, which takes milliseconds for a frame of one row, and jobs
-check a dozen frames every other second. So all checks run in one query here, in pandera's own terms, and
-pandera only names the error. A model with a check that this module does not know is left to pandera.
+validate a dozen frames every other second. So all checks run in one query here, equivalent to pandera's, and
+pandera only names the error. Models with other checks are left to pandera.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,14 +23,14 @@ _BREAKS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
 
 
 def is_right(model: type[pa.DataFrameModel], frame: pl.DataFrame) -> bool:
-    """Whether a frame certainly fits the model; if not, the model itself decides."""
+    """Return whether a frame certainly fits the model; if not, the model itself decides."""
     types, breaks = _rules(model)
     return dict(frame.schema) == types and breaks is not None and not any(frame.select(breaks).row(0))
 
 
 @cache
 def _rules(model: type[pa.DataFrameModel]) -> tuple[dict[str, DataType], list[pl.Expr] | None]:
-    """The types of a frame, and what must not be found in it."""
+    """Return the types of a frame, and the conditions that no row may satisfy."""
     schema = model.to_schema()
     types = {name: column.dtype.type for name, column in schema.columns.items()}
     names = {check.name for column in schema.columns.values() for check in column.checks}
@@ -41,13 +41,13 @@ def _rules(model: type[pa.DataFrameModel]) -> tuple[dict[str, DataType], list[pl
 
 
 def _of_column(name: str, column: Any) -> Iterator[pl.Expr]:  # noqa: ANN401 - pandera's columns are untyped
-    found = pl.col(name)
+    values = pl.col(name)
     if not column.nullable:
-        yield found.has_nulls()
+        yield values.has_nulls()
         if column.dtype.type in {pl.Float32, pl.Float64}:
-            yield found.is_nan().any()
+            yield values.is_nan().any()
     if column.unique:
-        yield found.is_duplicated().any()
+        yield values.is_duplicated().any()
     for check in column.checks:
         [value] = check.statistics.values()
-        yield _BREAKS[check.name](found, value).any()
+        yield _BREAKS[check.name](values, value).any()

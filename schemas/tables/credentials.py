@@ -1,4 +1,4 @@
-"""Credentials of VENs at the broker: their wanted state, and how much of it the broker has confirmed."""
+"""Credentials of VENs at the broker: the desired state, and the state that the broker has confirmed."""
 
 import polars as pl
 from sqlalchemy import Boolean, Column, Index, Integer, Table, Text, text
@@ -28,10 +28,10 @@ ven_credentials = Table(
 
 
 class VenCredentialFrame(Frame):
-    """What people want, in `revision`; what the broker has confirmed, in `applied_revision`.
+    """`revision`: of the desired state; `applied_revision`: of the state that the broker has confirmed.
 
-    `sealed_password`: a password that the broker does not have yet, which only ingest can read; null once it
-    has. Not `enabled`: revoked. `error`: of the last attempt, null after one that succeeded.
+    `sealed_password`: a password not yet applied, which only ingest can read; null afterwards. Not `enabled`:
+    revoked. `error`: of the last attempt, null after a success.
     """
 
     ven_id: str

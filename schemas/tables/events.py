@@ -1,8 +1,8 @@
-"""Demand response: events, who takes part in them, and the outbox of commands to the VENs.
+"""Demand response: events, participations, and the outbox of commands to the VENs.
 
-An event's life is written down in `events` and, for each VEN, in `event_participations`; how it goes while it
-runs in `event_progress`. What it delivered is settled once, and again when later data change it: every
-settlement is a revision that stands beside the ones before it, by each baseline.
+An event's states are recorded in `events` and, for each VEN, in `event_participations`; its progress while it
+runs in `event_progress`. Its delivery is settled once, and again when later data change it: every settlement
+is a new revision, by each baseline.
 """
 
 import polars as pl
@@ -17,15 +17,15 @@ TO_COME = ("scheduled", "active")
 ENDED_EVENTS = ("completed", "cancelled")
 PARTICIPATION_STATUSES = ("planned", "notified", "acknowledged", "opted_out", "started", "finished")
 LIVE_PARTICIPATIONS = ("planned", "notified", "acknowledged", "started")
-"""Of VENs that have a part in an event that is not over for them."""
+"""Statuses of participations that are not over."""
 
 _IS_LIVE = "status IN ('planned', 'notified', 'acknowledged', 'started')"
 COMMAND_STATUSES = ("pending", "sent", "acknowledged", "rejected", "expired", "failed")
 OPEN_COMMANDS = ("pending", "sent")
-"""Commands that somebody has still to see to."""
+"""Statuses of commands that are not final."""
 
 INTERVAL_PERCENT = 90
-"""So many of a hundred intervals of deliveries are to hold what was delivered."""
+"""Confidence level of the intervals of deliveries, percent."""
 
 events = Table(
     "events",
@@ -190,8 +190,8 @@ ven_settlements = _measured("ven_settlements", text_key("ven_id"))
 
 
 class EventFrame(Frame):
-    """`ven_ids`: VENs that the event names, `group_ids`: groups whose members it asks, both JSON arrays;
-    without either it asks all that can shed. `load_types`: if any, only loads of these types are asked.
+    """`ven_ids`: VENs that the event names, `group_ids`: groups that it targets, both JSON arrays; without
+    either it targets all VENs. `load_types`: if any, only loads of these types are targeted.
     """
 
     event_id: str
@@ -208,21 +208,21 @@ class EventFrame(Frame):
     """How long before the start VENs get the command; null: `EVENTS_LEAD_TIME_S`."""
 
     notes: str = pa.Field(nullable=True)
-    """How many VENs are passed over: a JSON array of `reason` and `vens`. Null: not counted yet."""
+    """Numbers of VENs that are passed over: a JSON array of `reason` and `vens`. Null: not counted yet."""
 
     notify_at: Utc
     started_at: Utc = pa.Field(nullable=True)
     ended_at: Utc = pa.Field(nullable=True)
     created_at: Utc
     shared_reduction_kw: float = pa.Field(nullable=True)
-    """For which request the present shares were made; null before they are."""
+    """The request for which the current shares were computed; null before."""
 
     direction: str = pa.Field(isin=EVENT_DIRECTIONS)
-    """Whether VENs are to use less or more; its kW are above zero either way."""
+    """Whether VENs are to use less or more; kW are positive either way."""
 
     intervals: str = pa.Field(nullable=True)
     """kW by time from the start on: a JSON array of `duration_s` and `target_kw`; `event_requests` has it as
-    revisions. After the last one, and without any, the event asks for `requested_reduction_kw`.
+    revisions. After the last one, and without any, the event requests `requested_reduction_kw`.
     """
 
     randomize_start_s: float = pa.Field(ge=0)
@@ -240,7 +240,7 @@ class EventParticipationFrame(Frame):
     `named_at`: the device time of the report that first named the event. `told_end_time`: the end that the
     last command said. `asked_again_at`: when the command was repeated because reports named the event no
     more; null once they do, or the VEN has acknowledged it. `released_at`: when the VEN was sent a `restore`
-    while the event goes on, since it is not asked any more; null once it is asked again. `told_load_types`:
+    during the event, as it is not requested any more; null once it is requested again. `told_load_types`:
     the types of load in its notification, a JSON array; null for all its loads.
     """
 
@@ -265,9 +265,9 @@ class EventParticipationFrame(Frame):
 
 
 class EventRequestFrame(Frame):
-    """Revisions of what an event asks for: from a time on, kW; also of times to come, for its intervals.
+    """Revisions of an event's request from a time on, kW; also future ones, for its intervals.
 
-    None where it has no intervals and never changed.
+    No rows if it has no intervals and never changed.
     """
 
     event_id: str
@@ -285,7 +285,7 @@ class EventShareFrame(Frame):
 
 
 class EventProgressFrame(Frame):
-    """A running event, or how it stood when it ended, until it is settled.
+    """The progress of a running event, or of one that has ended, until it is settled.
 
     `vens_reporting`: participants whose latest report is not older than their presence time, and who have a
     baseline; the others do not count in `current_reduction_kw`. Null in rows from before this was recorded.
@@ -302,20 +302,21 @@ class EventProgressFrame(Frame):
 
 
 class EventReductionFrame(Frame):
-    """What each VEN delivers for a running event, or delivered at its end, kW; the sum is its progress."""
+    """The delivery of each VEN in a running event, or at its end, kW; the sum is the event's progress."""
 
     ven_id: str
     event_id: str
     reduction_kw: float
     delivered_kwh: float = pa.Field(nullable=True)
-    """The energy so far; null where it is not known, and in rows from before this was recorded."""
+    """The energy so far; null if unknown, and in rows from before this was recorded."""
 
 
 class CommandFrame(Frame):
-    """`command_id` is the correlation id. `acknowledged_at` is the VEN's word, `executed_at` telemetry's.
+    """`command_id` is the correlation id. `acknowledged_at` is reported by the VEN, `executed_at` by
+    telemetry.
 
-    A dispatcher that has a command in hand holds it until `leased_until`. Since `queued_since` the broker may
-    keep an attempt for a VEN that is away; `interruptions` in a row were attempts that a connection ended at.
+    A dispatcher leases a command until `leased_until`. Since `queued_since` the broker may queue an attempt
+    for an offline VEN; `interruptions` counts consecutive attempts at which the connection ended.
     """
 
     ven_id: str
@@ -374,6 +375,6 @@ class EventSettlementFrame(Frame):
 
 
 class VenSettlementFrame(EventSettlementFrame):
-    """The same of one VEN."""
+    """The settlement of one VEN, like `EventSettlementFrame`."""
 
     ven_id: str

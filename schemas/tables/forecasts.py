@@ -1,6 +1,6 @@
-"""Forecasts by type of load, and the history by half hours that they are made of.
+"""Forecasts by load type, and the half-hourly history from which they are computed.
 
-A half hour is a bucket of 30 minutes that begins on a multiple of that since the Unix epoch.
+A half hour is a bucket of 30 minutes, aligned to the Unix epoch.
 """
 
 from datetime import timedelta
@@ -13,10 +13,10 @@ from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, 
 
 HALF_HOUR = timedelta(minutes=30)
 TOTAL = ""
-"""The type under which all loads together are stored; no load has an empty type."""
+"""The type of rows for all loads together; no load has an empty type."""
 
 FEWEST_DAYS = 5
-"""With fewer similar days there is no forecast."""
+"""Fewest similar days for a forecast."""
 
 PERCENTILES = ("p10", "p50", "p90")
 
@@ -52,7 +52,7 @@ load_type_forecasts = Table(
 
 
 class LoadTypeHalfHourFrame(Frame):
-    """Sums over the loads of a type, and of how many loads; those that took part in an event are left out.
+    """Sums over the loads of a type, and their number; loads that took part in an event are left out.
 
     `used_kw`: of the mean powers of loads. `shed_kw`: of the mean shed capabilities of enabled loads.
     """
@@ -72,7 +72,7 @@ class StaleHalfHourFrame(Frame):
 
 
 class LoadTypeForecastFrame(Frame):
-    """Quantiles of what a type of load will use and could shed, kW; null with too few similar days.
+    """Quantiles of a load type's usage and shed capability, kW; null with too few similar days.
 
     `origin`: the first half hour that was forecast then. `used_days`, `shed_days`: similar days.
     """

@@ -1,8 +1,8 @@
 """History buckets: mergeable sums and counts, aligned to the Unix epoch.
 
-A bucket covers `[bucket, bucket + resolution_s)`. Sums add, so that a bucket that a late sample reaches
-is simply increased, and five minutes merge into an hour exactly. Means do not add: the energy of the
-network in a five-minute slot is the sum of its VENs' means, and has a table of its own.
+A bucket covers `[bucket, bucket + resolution_s)`. Sums are additive, so that a late sample is simply added to
+its bucket, and five minutes merge into an hour exactly. Means are not: the energy of the network in a
+five-minute slot is the sum of its VENs' means, and has a table of its own.
 """
 
 import polars as pl
@@ -25,7 +25,7 @@ SLOT_S = 300
 """The slot of `aggregate=energy` and `aggregate=mean`, and the resolution of VEN and load history."""
 
 RAW_S = 0
-"""What stands for the raw rows where resolutions are named."""
+"""The number of raw rows among resolutions."""
 
 NETWORK_RESOLUTIONS_S = (1, 60, 300, 3600)
 ENTITY_RESOLUTIONS_S = (SLOT_S,)
@@ -120,7 +120,7 @@ class StaleSlotFrame(Frame):
 
 
 class HorizonFrame(Frame):
-    """What retention has deleted: of this resolution (0: raw rows) nothing before `since` counts any more."""
+    """The horizon of a resolution (0: raw rows): rows before `since` are deleted, or ignored."""
 
     resolution_s: pl.Int32 = pa.Field(ge=0)
     since: Utc

@@ -1,8 +1,8 @@
-"""The ledger of ingest batches, the dead letters, and what each job did.
+"""The ledger of ingest batches, the rejected messages (dead letters), and the runs of jobs.
 
 A batch enters the ledger in the transaction that stores its rows, and with it one row for each lane in
-`pending_batches`. A lane deletes that row in the transaction that adds the batch to its summary: what is
-pending is what a reader must still add.
+`pending_batches`. A lane deletes that row in the transaction that adds the batch to its summary: readers must
+add pending batches.
 """
 
 from typing import Annotated
@@ -29,7 +29,7 @@ from schemas.tables.metadata import Frame, Utc, instant, metadata, text_key
 LANES = ("snapshot", "history")
 
 PRESENCE_WORKER, PEOPLE, REPLAY = "presence", "people", "replay"
-"""Workers of batches that come from no broker: a job, serving, and refused messages tried again."""
+"""Workers of batches that do not come from a broker: a job, serving, and replayed messages."""
 
 ingest_batches = Table(
     "ingest_batches",
@@ -133,7 +133,7 @@ class PendingBatchFrame(Frame):
 
 
 class RejectedMessageFrame(Frame):
-    """`payload`: the bytes as they came; where the rest of a message was stored, only the entry refused."""
+    """`payload`: the bytes as received; if the rest of the message was stored, only the rejected entry."""
 
     rejected_id: int
     topic: str
@@ -155,9 +155,9 @@ class JobRunFrame(Frame):
 
 
 class JobLeaseFrame(Frame):
-    """Who runs a job until when, unless renewed; and when its next cycle is due.
+    """The lease of a job: its holder, its expiry unless renewed, and when the next cycle is due.
 
-    `succeeded_at`: when a cycle last came to its end, some seconds late; at first, when the row was made.
+    `succeeded_at`: when a cycle last completed, some seconds late; initially, when the row was created.
     """
 
     job: str
@@ -168,9 +168,9 @@ class JobLeaseFrame(Frame):
 
 
 class PartitionMoveFrame(Frame):
-    """Raw rows of a time range on their way to a table that becomes a partition, `target`.
+    """A move of a time range's raw rows to a table that becomes a partition, `target`.
 
-    Rows before `copied_until` are there, but for those of batches whose transaction may not have been over
+    Rows before `copied_until` are copied, except those of batches whose transaction may not have been over
     when the copy began: their `xact_id` is not less than `caught_up_xact_id`.
     """
 

@@ -1,9 +1,9 @@
-"""Changes that live streams send, stored so that a client that reconnects gets those that it missed.
+"""Changes that live streams send, stored so that a reconnecting client gets those that it missed.
 
-Triggers write a row in the transaction that changes a VEN's latest status, an event or its progress, or an
-alarm. Such transactions commit in any order, and a number that they drew themselves would let a reader step
-over the one that commits last. So a row gets its `position` afterwards, from the first that reads it, under a
-lock: what has a position is committed, and nothing ever appears before it.
+Triggers insert a row in the transaction that changes a VEN's latest status, an event or its progress, or an
+alarm. Such transactions commit in any order, so a reader could skip a sequence number that commits late. So a
+row gets its `position` afterwards, under a lock, by the first reader: rows with a position are committed, and
+none is ever inserted before them.
 """
 
 import polars as pl

@@ -1,4 +1,4 @@
-"""What all tables and frames share: one MetaData, one naming convention, one notion of time."""
+"""What all tables and frames share: one MetaData, one naming convention, one type of instants."""
 
 from typing import Annotated
 
@@ -19,14 +19,14 @@ metadata = MetaData(
 )
 
 HOT = {"fillfactor": 50}
-"""Room in each page for the next version of a row that changes every few seconds.
+"""Fill factor that leaves room in each page for new versions of a frequently updated row.
 
-Without it each version lands on another page, with entries in all indexes, and leaves behind what only
-vacuum takes away: a history whose rows change thirty times takes a multiple of the disk.
+Without it each version is written to another page, with new entries in all indexes, and leaves dead tuples
+that only vacuum removes: a history whose rows change thirty times takes a multiple of the disk.
 """
 
 Utc = Annotated[pl.Datetime, "us", "UTC"]
-"""A frame's instants: microseconds, UTC, as PostgreSQL's `timestamptz` holds them."""
+"""The type of instants in frames: microseconds, UTC, like PostgreSQL's `timestamptz`."""
 
 
 Texts = Annotated[pl.List, pl.String()]
@@ -40,10 +40,10 @@ class Frame(pa.DataFrameModel):
 
     @classmethod
     def checked(cls, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame, if it fits the model.
+        """Return the frame, if it fits the model.
 
         Raises:
-            pandera.errors.SchemaError: it is not.
+            pandera.errors.SchemaError: it does not.
         """
         return frame if is_right(cls, frame) else cls.validate(frame)
 
@@ -54,7 +54,7 @@ class Frame(pa.DataFrameModel):
 
 
 def arrival_index(table: str, column: str) -> Index:
-    """For what mostly grows with time: a few pages of BRIN find a batch, a second, or an old bucket."""
+    """Return a BRIN index, for columns that mostly grow with time: batches, seconds, old buckets."""
     return Index(
         f"ix_{table}_{column}",
         column,
@@ -77,7 +77,7 @@ def power_kw(name: str, *, nullable: bool = True) -> Column[float]:
 
 
 def text_list(name: str) -> Column[list[str]]:
-    """Any number of texts, ordered as ids are; none without a value."""
+    """Return a column of texts, ordered like ids; empty by default."""
     return Column(name, ARRAY(Text(collation="C")), nullable=False, server_default=text("'{}'"))
 
 

@@ -1,7 +1,7 @@
-"""OpenADR 3.1: its objects as clients sent them, with what they are sought by; its clients and signing keys.
+"""OpenADR 3.1: objects as clients sent them, with columns for searches; clients and signing keys.
 
-Of a client, only the digest of its secret is stored. A signing key is stored as it is: who reads it can
-make tokens.
+Only the digest of a client's secret is stored. A signing key is stored in plain text: whoever reads it can
+issue tokens.
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ def _id(name: str, *, nullable: bool = False) -> Column[str]:
 
 
 def _objects(name: str, *columns: Column[Any] | Index) -> Table:
-    """Objects of one noun; `client_id` made them or, of those that belong to a VEN, owns them."""
+    """Return the table of one noun's objects, created, or for those of VENs owned, by `client_id`."""
     return Table(
         name,
         metadata,
@@ -135,7 +135,7 @@ openadr_messages = Table(
 
 
 class OpenadrClientFrame(Frame):
-    """Who may ask for tokens, and for which scopes. A revoked one stays: its id is not used again."""
+    """Clients that may request tokens, and their scopes. Revoked ones stay, so that ids are not reused."""
 
     client_id: str
     role: str = pa.Field(isin=OPENADR_ROLES)
@@ -171,9 +171,10 @@ class OpenadrProgramFrame(OpenadrObjectFrame):
 
 
 class OpenadrEventFrame(OpenadrObjectFrame):
-    """`ends_at`: null for one that never ends. `event_id`: of the event of ours that it is, if it is one.
+    """`ends_at`: null for one that never ends. `event_id`: of the Gridgate event that it represents, if any.
 
-    `flexibility_kw`: what its VENs could shed when it was made; null unless it asks for a part of that.
+    `flexibility_kw`: the shed capability of its VENs when it was created; null unless it requests a part of
+    it.
     """
 
     program_id: str
@@ -183,7 +184,7 @@ class OpenadrEventFrame(OpenadrObjectFrame):
 
 
 class OpenadrReportFrame(OpenadrObjectFrame):
-    """`event_id`: the object id of the event that it belongs to, as everywhere in OpenADR."""
+    """`event_id`: the object id of its event, as everywhere in OpenADR."""
 
     program_id: str
     event_id: str
@@ -203,7 +204,7 @@ class OpenadrSubscriptionFrame(OpenadrObjectFrame):
 
 
 class OpenadrVenFrame(OpenadrObjectFrame):
-    """`ven_id`: the VEN of ours that it is. `is_registered_here`: its enrolment registered that VEN."""
+    """`ven_id`: the Gridgate VEN that it represents. `is_registered_here`: its enrolment registered it."""
 
     ven_name: str
     ven_id: str
@@ -211,7 +212,7 @@ class OpenadrVenFrame(OpenadrObjectFrame):
 
 
 class OpenadrResourceFrame(OpenadrObjectFrame):
-    """`load_id`: the load of ours that it is."""
+    """`load_id`: the Gridgate load that it represents."""
 
     ven_object_id: str
     resource_name: str
@@ -219,9 +220,9 @@ class OpenadrResourceFrame(OpenadrObjectFrame):
 
 
 class ReportInboxFrame(Frame):
-    """Reports that serving has accepted, until ingest has stored what they measure.
+    """Reports that serving has accepted, until ingest has stored their measurements.
 
-    `body`: the report as it came; `vens`: a JSON array of `schemas.openadr.ReportingVen`, as they were then.
+    `body`: the report as received; `vens`: a JSON array of `schemas.openadr.ReportingVen` at that time.
     """
 
     inbox_id: int
@@ -232,7 +233,7 @@ class ReportInboxFrame(Frame):
 
 
 class OpenadrMessageFrame(Frame):
-    """Notifications on their way to the broker, in the order of their ids, each for all of its topics."""
+    """The outbox of notifications for the broker, in order of their ids, each for all of its topics."""
 
     message_id: int
     topics: Texts

@@ -1,4 +1,4 @@
-"""What presence needs of reports whose device time and time of receipt disagree."""
+"""Reports whose device time and time of receipt disagree, for presence."""
 
 from sqlalchemy import Column, Index, Table, text
 
@@ -24,9 +24,9 @@ skewed_reports = Table(
 
 
 class SkewedReportFrame(Frame):
-    """A VEN's last few reports, by receipt, whose device time is not that of receipt.
+    """A VEN's last few reports, by receipt, whose device time differs from their receipt.
 
-    They are replays, or the VEN's clock is wrong; the job `presence` judges which, at `judged_at`.
+    They are replays, or the VEN's clock is wrong; the job `presence` decides that, at `judged_at`.
     """
 
     ven_id: str

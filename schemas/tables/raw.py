@@ -1,8 +1,8 @@
-"""The raw rows: what VENs sent, once each, stamped with the ingest batch that brought them.
+"""The raw rows: messages of VENs without duplicates, each with its ingest batch.
 
-Samples and descriptions have the same columns, for a load entry says the same things in both; but a
-sample is history, while a description only says what the load is. Days are UTC; the function
-`ensure_raw_partitions` in the database makes them.
+Samples and descriptions have the same columns, as load entries have the same fields in both; but samples are
+history, while descriptions only describe a load. Days are UTC; the database function `ensure_raw_partitions`
+creates their partitions.
 """
 
 import polars as pl
@@ -99,7 +99,7 @@ class TelemetryFrame(Frame):
 
 
 class EntryFrame(Frame):
-    """A load entry at a device time; null where a field is absent. Powers in kW."""
+    """A load entry at a device time; missing fields are null. Powers in kW."""
 
     ven_id: str
     load_id: str

@@ -1,6 +1,6 @@
-"""The registry: which VENs exist, and the settings that people made for them and their loads.
+"""The registry: VENs, and the values set by people for them and their loads.
 
-What VENs say of themselves lives in the snapshots; where both speak, people win, field by field.
+Values reported by VENs are in the snapshots; values set by people override them, field by field.
 """
 
 import polars as pl
@@ -83,7 +83,7 @@ groups = Table(
 )
 
 SLOT_WIDTHS_S = (300, 900, 1800)
-"""Widths of slots that a VEN may have: its energy is known for no shorter time."""
+"""Slot widths that a VEN may have: the shortest time for which its energy is known."""
 
 WIDTH_SOURCES = ("people", "learned")
 
@@ -114,9 +114,9 @@ class VenFrame(Frame):
 
 
 class LoadFrame(Frame):
-    """What people set, null where they set nothing.
+    """Values set by people, null where not set.
 
-    What was said of a load up to the device time `removed_ts` is not among the latest values.
+    Values with device times up to `removed_ts` are not among the latest values.
     """
 
     ven_id: str
@@ -132,7 +132,7 @@ class LoadFrame(Frame):
 
 
 class VenOptOutFrame(Frame):
-    """Times, half-open, in which people have opted a VEN out of all events."""
+    """Half-open times within which people have opted a VEN out of all events."""
 
     ven_id: str
     opt_out_id: str
@@ -143,7 +143,7 @@ class VenOptOutFrame(Frame):
 
 
 class VenAbilitiesFrame(Frame):
-    """Optional parts of an `event` command that a VEN understands, by its newest word: a JSON array."""
+    """Optional parts of an `event` command that a VEN supports, by its newest message: a JSON array."""
 
     ven_id: str
     understands: str
@@ -163,7 +163,7 @@ class GroupFrame(Frame):
 
 
 class SlotWidthFrame(Frame):
-    """How wide a VEN's slots are from a half-hour on, until its next row; without a row: five minutes.
+    """The width of a VEN's slots from a half-hour on, until its next row; without a row: five minutes.
 
     `source`: set by people, or learned from the times of its reports.
     """

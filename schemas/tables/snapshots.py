@@ -1,9 +1,9 @@
-"""The latest of everything, and the totals over it.
+"""The latest values of VENs and loads, and their totals.
 
-A VEN's message may leave fields out, and messages arrive in any order; so each field remembers which
-message gave it. A field's *stamp* orders messages totally: twice the device time in microseconds since
-the Unix epoch, plus one for a telemetry sample, so that at the same instant a sample outranks a
-description. The greater stamp wins, which is commutative and idempotent.
+Messages may lack fields, and arrive in any order; so each field has the stamp of its message. A *stamp*
+orders messages totally: twice the device time in microseconds since the Unix epoch, plus one for a telemetry
+sample, so that at the same instant a sample outranks a description. The greater stamp wins, which is
+commutative and idempotent.
 """
 
 import polars as pl
@@ -107,7 +107,7 @@ load_type_rollups = Table(
 class VenSnapshotFrame(Frame):
     """`used_power_kw` is the last one reported, at `used_power_ts`; the rest is of the report at `ts`.
 
-    `received_at` is when anything last came; `heard_at` when something last came that was not a replay.
+    `received_at` is the last receipt of any report; `heard_at` the last receipt of one that was not a replay.
     """
 
     ven_id: str
@@ -125,7 +125,7 @@ class VenSnapshotFrame(Frame):
 
 
 class LoadSnapshotFrame(EntryFrame):
-    """The latest entry, made up of the newest of each field, with the stamp of the message that gave it."""
+    """The latest entry: the newest value of each field, with the stamp of its message."""
 
     load_type_stamp: int = pa.Field(nullable=True)
     name_stamp: int = pa.Field(nullable=True)

@@ -1,4 +1,4 @@
-"""Temperatures outside, by region: what baselines match days by."""
+"""Outdoor temperatures by region, by which baselines match days."""
 
 from sqlalchemy import Column, Double, Table
 
@@ -6,10 +6,10 @@ from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Utc, instant, key_instant, metadata, text_key
 
 COLDEST_C, HOTTEST_C = -90.0, 60.0
-"""Temperatures beyond are in another unit, or wrong."""
+"""Bounds of plausible temperatures; others are in another unit, or wrong."""
 
 SITE = ""
-"""The region of the series that counts for VENs whose own region has none."""
+"""The region of the series for VENs whose own region has none."""
 
 temperatures = Table(
     "temperatures",

@@ -1,4 +1,4 @@
-"""Webhooks, and the outbox of their deliveries, which triggers fill in the transactions of changes."""
+"""Webhooks, and the outbox of their deliveries, filled by triggers in the transactions of changes."""
 
 import polars as pl
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Identity, Index, Integer, Table, Text, text
@@ -65,12 +65,12 @@ webhook_deliveries = Table(
 
 
 class WebhookFrame(Frame):
-    """`secret`: as it was shown once; a signature cannot be made of a digest.
+    """`secret`: in plain text, as signatures cannot be computed from a digest.
 
     `failures` in a row since `failing_since`, none before `retry_at`. `disabled_at`: when it was disabled for
-    failing for too long; null where people have disabled it. A sender holds it until `leased_until`.
-    `subscription_id`: of the subscription of OpenADR whose webhook it is; then it has no kinds, and its
-    messages are those of OpenADR, with `bearer_token`.
+    failing for too long; null if people have disabled it. A sender leases it until `leased_until`.
+    `subscription_id`: of its OpenADR subscription, if any; then it has no kinds, and sends OpenADR messages
+    with `bearer_token`.
     """
 
     webhook_id: str
@@ -92,9 +92,9 @@ class WebhookFrame(Frame):
 
 
 class WebhookDeliveryFrame(Frame):
-    """A message for one webhook. Those about one object are delivered in the order of their ids.
+    """A message for one webhook. Those about one object are delivered in order of their ids.
 
-    `closed_at`: when it was delivered, or given up.
+    `closed_at`: when it succeeded, or finally failed.
     """
 
     delivery_id: int

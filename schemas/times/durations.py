@@ -1,4 +1,4 @@
-"""ISO 8601 durations: years and months by the calendar, `P9999Y` and the like for ever."""
+"""ISO 8601 durations: years and months by the calendar; `P9999Y` and the like are infinite."""
 
 import re
 from calendar import monthrange
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 LAST_YEAR = 9998
-"""What ends later never ends."""
+"""A later end counts as infinite."""
 
 _PARTS = re.compile(
     r"(?P<sign>-?)P(?=\d|T\d)(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<days>\d+)(?P<unit>[DW]))?"
@@ -22,7 +22,7 @@ class Duration(Struct, frozen=True):
     seconds: float
 
     def after(self, start: datetime) -> datetime | None:
-        """The instant so much later; None for one that never comes."""
+        """Return the instant after this duration; None if it is infinite."""
         try:
             return _later(start, self.months) + timedelta(seconds=self.seconds)
         except (OverflowError, ValueError):
@@ -30,10 +30,10 @@ class Duration(Struct, frozen=True):
 
 
 def parse_duration(text: str) -> Duration:
-    """A duration such as `PT1H30M` or `P1M`.
+    """Parse a duration such as `PT1H30M` or `P1M`.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a duration.
     """
     parts = _PARTS.fullmatch(text)
     if parts is None:
@@ -49,10 +49,10 @@ _WORDS = ("sign", "unit")
 
 
 def _later(start: datetime, months: int) -> datetime:
-    """The same day and time of another month, or its last day.
+    """Return the same day and time of a later month, or its last day.
 
     Raises:
-        ValueError: out of the years of the calendar.
+        ValueError: the result is beyond the calendar.
     """
     years, month = divmod(start.month - 1 + months, 12)
     year = start.year + years

@@ -1,4 +1,4 @@
-"""Instants: UTC everywhere inside, whatever zone came in."""
+"""Instants: converted to UTC when they are read."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -14,10 +14,10 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 def parse_iso(text: str) -> datetime:
-    """An ISO 8601 instant; without a zone it is UTC.
+    """Parse an ISO 8601 instant; without a zone it is UTC.
 
     Raises:
-        ValueError: it is none, or lies outside the years 1 to 9998.
+        ValueError: it is not an instant, or outside the years 1 to 9998.
     """
     try:
         form = ISO_FORM.fullmatch(text)
@@ -33,7 +33,7 @@ def parse_iso(text: str) -> datetime:
 
 
 def _parsed(date: str, time: str | None, zone: str | None) -> datetime:
-    """24:00:00 is the end of its day, and second 60 (a leap second) the first of the next minute."""
+    """Parse the parts; 24:00:00 is the end of its day, second 60 (a leap second) the next minute's first."""
     if time is None:
         return datetime.fromisoformat(date)
     later = timedelta(0)
@@ -45,7 +45,7 @@ def _parsed(date: str, time: str | None, zone: str | None) -> datetime:
 
 
 def from_unix(seconds: float) -> datetime:
-    """Unix seconds, to the nearest microsecond.
+    """Convert Unix seconds, to the nearest microsecond.
 
     Raises:
         ValueError: outside the years 1 to 9999, as milliseconds and nanoseconds are.
@@ -57,7 +57,7 @@ def from_unix(seconds: float) -> datetime:
 
 
 def microseconds(instant: datetime) -> int:
-    """Microseconds since the Unix epoch, exactly."""
+    """Return microseconds since the Unix epoch, exactly."""
     return (instant - EPOCH) // MICROSECOND
 
 

@@ -1,4 +1,4 @@
-"""Rounding of powers and energies in answers: three decimals."""
+"""Rounding of powers and energies in responses: three decimals."""
 
 from typing import overload
 
@@ -12,5 +12,5 @@ def rounded(value: None) -> None: ...
 @overload
 def rounded(value: float | None) -> float | None: ...
 def rounded(value: float | None) -> float | None:
-    """Three decimals, and 0.0 instead of the -0.0 that rounding may leave."""
+    """Round to three decimals, and to 0.0 instead of -0.0."""
     return None if value is None else round(value, DECIMALS) + 0.0

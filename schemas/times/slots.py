@@ -2,9 +2,9 @@
 
 A slot is five minutes. A VEN whose meter is slower has, from a half-hour on, a slot width of 15 or 30 minutes
 (`slot_widths`): the mean of all samples in such a wide slot is the power of each of the slots within, so its
-energy is its mean times its width, spread evenly. A wide slot without samples stays empty. Nothing that is
-stored by VEN depends on the width: it is applied where means are made, so a change of it needs no new sums.
-Only the network's energy is kept ready made, and is marked stale where a width changes.
+energy is its mean times its width, spread evenly. A wide slot without samples stays empty. No row stored by
+VEN depends on the width: it is applied when means are computed, so a change of it needs no new sums. Only the
+network's energy is precomputed, and is marked stale where a width changes.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ QUANTITIES = ("used", "shed")
 def floor(
     instant: ColumnElement[datetime], width: ColumnElement[timedelta] | timedelta
 ) -> ColumnElement[datetime]:
-    """The start of the slot of a width that an instant lies in."""
+    """The start of the slot of a width that contains an instant."""
     return func.date_bin(width, instant, literal(EPOCH))
 
 
@@ -55,7 +55,7 @@ def mean_kw(total_kw: ColumnElement[float], samples: ColumnElement[int]) -> Colu
 
 
 def spans(ven_id: ColumnElement[str] | CollectionAggregate[bool] | None = None) -> Subquery:
-    """Since when, and until when, a VEN has slots wider than five minutes: of one VEN, or of all."""
+    """Select the ranges in which VENs have slots wider than five minutes: of one VEN, or of all."""
     row = slot_widths.c
     until = func.lead(row.since).over(partition_by=row.ven_id, order_by=row.since)
     dated = select(
@@ -77,12 +77,12 @@ def slot_means(
     keys: Sequence[str] = (),
     ven_id: ColumnElement[str] | CollectionAggregate[bool] | None = None,
 ) -> Subquery:
-    """`slot`, `used_kw`, `shed_kw` (null without a value) and the keys, of every slot that states reach.
+    """Select `slot`, `used_kw`, `shed_kw` (null without a value) and the keys, for every slot with states.
 
     Args:
         states: mergeable states by `bucket` of a slot, `used_sum`, `used_samples`, `shed_sum`,
-            `shed_samples` and the keys; several rows may share a bucket. Means are right of the wide slots
-            of which all buckets are there.
+            `shed_samples` and the keys; several rows may share a bucket. Means are correct for wide slots
+                with all their buckets.
         keys: the key columns of entities, `ven_id` among them unless all states are of one VEN.
         ven_id: of that VEN.
     """
@@ -109,38 +109,38 @@ def slot_means(
 
 
 def energy_kwh(power_kw: ColumnElement[float]) -> ColumnElement[float]:
-    """The energy of a slot with this mean power; no value adds nothing."""
+    """The energy of a slot with this mean power; null counts as zero."""
     return func.coalesce(power_kw * SLOT_HOURS, 0.0)
 
 
 def offsets() -> Subquery:
-    """How long after the start of a wide slot its slots begin."""
+    """The offsets of slots from the start of a wide slot."""
     number = func.generate_series(0, WIDEST_S // SLOT_S - 1).table_valued("number").render_derived()
     return select((number.c.number * _interval(SLOT)).label("after")).subquery("offset_of")
 
 
 def _interval(length: timedelta) -> ColumnElement[timedelta]:
-    """With its type in the statement: in a prepared one it would be ambiguous with the operator `*`."""
+    """A typed interval: in a prepared statement it would be ambiguous with the operator `*`."""
     return cast(literal(length, Interval), Interval)
 
 
 def widest() -> ColumnElement[timedelta]:
-    """The widest slot that any VEN has, or had."""
+    """Select the widest slot that any VEN has, or had."""
     widest_s = select(func.coalesce(func.max(slot_widths.c.width_s), SLOT_S)).scalar_subquery()
     return widest_s * _interval(timedelta(seconds=1))
 
 
 def sharing_energy(slots: Subquery) -> Select[datetime]:
-    """Slots whose energy may follow from samples of some slots (`slot`): all that are in their wide slots."""
+    """Select slots whose energy may depend on samples of given slots (`slot`), by their wide slots."""
     width, each = select(widest().label("width")).subquery("widest"), offsets()
     inside = slots.join(width, true()).join(each, each.c.after < width.c.width)
     return select((floor(slots.c.slot, width.c.width) + each.c.after).label("slot")).select_from(inside)
 
 
 def width_changes(ven_id: str, since: datetime, width_s: int, source: str, now: datetime) -> list[Executable]:
-    """Statements, for one transaction and in this order, that give a VEN a slot width from a half-hour on.
+    """Return statements, for one transaction and in order, that set a VEN's slot width from a half-hour on.
 
-    What was recorded of later times goes. `since` is on the border of a half-hour.
+    Later rows are deleted. `since` is on the border of a half-hour.
     """
     row = {"ven_id": ven_id, "since": since, "width_s": width_s, "source": source, "recorded_at": now}
     return [
@@ -152,7 +152,7 @@ def width_changes(ven_id: str, since: datetime, width_s: int, source: str, now: 
 
 
 def forget_widths(ven_id: str, source: str) -> list[Executable]:
-    """Statements, for one transaction, that take back the slot widths of a VEN that are of one source."""
+    """Return statements, for one transaction, that delete a VEN's slot widths of one source."""
     since = select(func.min(slot_widths.c.since)).where(*_by(ven_id, source)).scalar_subquery()
     return [exclusive(ENERGY), mark_stale(ven_id, since), delete(slot_widths).where(*_by(ven_id, source))]
 
@@ -162,12 +162,12 @@ def _by(ven_id: str, source: str) -> list[ColumnElement[bool]]:
 
 
 def half_hour(at: datetime) -> datetime:
-    """The border of wide slots at or before an instant."""
+    """Return the border of wide slots at or before an instant."""
     return EPOCH + (at - EPOCH) // WIDEST * WIDEST
 
 
 def latest_widths() -> Subquery:
-    """The newest row of each VEN: how wide its slots are now."""
+    """Select the newest row of each VEN: its current slot width."""
     row = slot_widths.c
     newest = select(row.ven_id, func.max(row.since).label("since")).group_by(row.ven_id).subquery("newest")
     is_newest = and_(newest.c.ven_id == row.ven_id, newest.c.since == row.since)
@@ -179,10 +179,10 @@ def latest_widths() -> Subquery:
 
 
 def mark_stale(ven_id: str, since: ColumnElement[datetime] | datetime) -> Insert:
-    """Mark the slots whose network energy a new width of a VEN changes, from a half-hour on.
+    """Mark slots as stale whose network energy a new width of a VEN changes, from a half-hour on.
 
-    A transaction that changes a width holds the lock `ENERGY` before it: between what this statement sees and
-    its commit no energy is computed by the old width.
+    A transaction that changes a width takes the lock `ENERGY` first: until its commit no energy is computed
+    by the old width.
     """
     of_ven = ven_history.c
     buckets = (

@@ -1,4 +1,4 @@
-"""Ranges of time, half-open and UTC, and how to cut them into parts of like size. Pure."""
+"""Ranges of time, half-open and UTC, and their division into parts of similar size. Pure."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -19,7 +19,7 @@ class TimeRange(Struct, frozen=True):
 
 
 def widened(within: TimeRange, width_s: int) -> TimeRange:
-    """The smallest range on multiples of `width_s` since the Unix epoch that contains this one."""
+    """Return the smallest range on multiples of `width_s` since the Unix epoch that contains this one."""
     width = timedelta(seconds=width_s)
     return TimeRange(
         EPOCH + (within.start - EPOCH) // width * width, EPOCH - (EPOCH - within.end) // width * width
@@ -27,7 +27,7 @@ def widened(within: TimeRange, width_s: int) -> TimeRange:
 
 
 def ranges_of_days(days: Iterable[date], most: int) -> list[TimeRange]:
-    """Few ranges that contain some UTC days and leave out the widest gaps between them; oldest first."""
+    """Return at most `most` ranges that contain UTC days and leave out their widest gaps; oldest first."""
     each = sorted(set(days))
     gaps = [place for place in range(1, len(each)) if (each[place] - each[place - 1]).days > 1]
     widest = sorted(gaps, key=lambda place: each[place - 1] - each[place])[: most - 1]
@@ -43,7 +43,7 @@ def _midnight(day: date) -> datetime:
 
 
 def days(within: TimeRange) -> Iterator[TimeRange]:
-    """The range, cut at each midnight."""
+    """Yield the range, cut at each midnight."""
     start = within.start
     while start < within.end:
         midnight = widened(TimeRange(start, start), DAY_S).start + timedelta(seconds=DAY_S)
@@ -53,26 +53,26 @@ def days(within: TimeRange) -> Iterator[TimeRange]:
 
 
 def without(ranges: Iterable[TimeRange], excluded: Iterable[TimeRange]) -> list[TimeRange]:
-    """What some ranges cover and none of the excluded ones does."""
-    left = list(ranges)
+    """Return the ranges without the excluded ones."""
+    remaining = list(ranges)
     for away in excluded:
         pieces = (
             (TimeRange(each.start, min(each.end, away.start)), TimeRange(max(each.start, away.end), each.end))
-            for each in left
+            for each in remaining
         )
-        left = [piece for both in pieces for piece in both if piece.start < piece.end]
-    return left
+        remaining = [piece for both in pieces for piece in both if piece.start < piece.end]
+    return remaining
 
 
 def even_parts(
     within: TimeRange, sizes: Iterable[tuple[datetime, int]], most: int
 ) -> Iterator[tuple[TimeRange, int]]:
-    """Cut a range before each instant at which a part would come to more than `most`.
+    """Cut a range before each instant at which a part would exceed `most`.
 
     Args:
-        within: what the parts cover, once and without a gap.
-        sizes: instants in the range, ascending, and how much begins there.
-        most: what a part should not exceed; what begins at a single instant may.
+        within: the range, which the parts cover without gaps or overlaps.
+        sizes: instants in the range, ascending, with the size of what begins there.
+        most: largest size of a part, unless it has a single instant.
 
     Returns:
         Each part with its size.

@@ -1,1 +1,1 @@
-"""Alarms: listed and acknowledged; the jobs raise and clear them."""
+"""Lists and acknowledges alarms, which the jobs raise and clear."""

@@ -13,7 +13,7 @@ from serving.page import AlarmFilter, Page
 
 
 class AlarmRow(NamedTuple):
-    """What answers and live streams show of a row of `alarms`."""
+    """The columns of `alarms` in responses and live streams."""
 
     alarm_id: int
     kind: AlarmKind
@@ -29,7 +29,7 @@ class AlarmRow(NamedTuple):
 
 
 class EvaluatedConditionRow(NamedTuple):
-    """How the condition of a kind stands."""
+    """The last evaluation of a kind's condition."""
 
     kind: AlarmKind
     threshold: float
@@ -44,24 +44,24 @@ def _alarms() -> Relation:
     return select(*fields_of(AlarmRow, alarms))
 
 
-def list_alarms(wanted: AlarmFilter, page: Page) -> Query[AlarmRow]:
-    """The newest first; `after` an alarm come older ones."""
-    query = _alarms().where(*_meets(wanted)).order_by(alarms.c.alarm_id.desc()).limit(page.limit)
+def list_alarms(criteria: AlarmFilter, page: Page) -> Query[AlarmRow]:
+    """Select alarms, newest first; `after` an alarm come older ones."""
+    query = _alarms().where(*_meets(criteria)).order_by(alarms.c.alarm_id.desc()).limit(page.limit)
     return Query(AlarmRow, query if page.after is None else query.where(alarms.c.alarm_id < int(page.after)))
 
 
-def _meets(wanted: AlarmFilter) -> Iterator[ColumnElement[bool]]:
-    if wanted.is_open is not None:
-        yield alarms.c.cleared_at.is_(None) if wanted.is_open else alarms.c.cleared_at.is_not(None)
-    if wanted.is_acknowledged is not None:
+def _meets(criteria: AlarmFilter) -> Iterator[ColumnElement[bool]]:
+    if criteria.is_open is not None:
+        yield alarms.c.cleared_at.is_(None) if criteria.is_open else alarms.c.cleared_at.is_not(None)
+    if criteria.is_acknowledged is not None:
         at = alarms.c.acknowledged_at
-        yield at.is_not(None) if wanted.is_acknowledged else at.is_(None)
-    if wanted.kind is not None:
-        yield alarms.c.kind == wanted.kind
-    if wanted.start is not None:
-        yield alarms.c.raised_at >= wanted.start
-    if wanted.end is not None:
-        yield alarms.c.raised_at <= wanted.end
+        yield at.is_not(None) if criteria.is_acknowledged else at.is_(None)
+    if criteria.kind is not None:
+        yield alarms.c.kind == criteria.kind
+    if criteria.start is not None:
+        yield alarms.c.raised_at >= criteria.start
+    if criteria.end is not None:
+        yield alarms.c.raised_at <= criteria.end
 
 
 def one_alarm(alarm_id: int) -> Query[AlarmRow]:
@@ -69,13 +69,13 @@ def one_alarm(alarm_id: int) -> Query[AlarmRow]:
 
 
 def acknowledge(alarm_id: int, who: str, now: datetime) -> Update:
-    """The first acknowledgement stays."""
+    """Acknowledge an alarm, unless it is acknowledged already."""
     is_new = (alarms.c.alarm_id == alarm_id, alarms.c.acknowledged_at.is_(None))
     return update(alarms).where(*is_new).values(acknowledged_at=now, acknowledged_by=who)
 
 
 def conditions() -> Query[EvaluatedConditionRow]:
-    """Each kind with its condition, and how many of its alarms are open."""
+    """Select each kind with its condition and the number of its open alarms."""
     is_open = (alarms.c.kind == alarm_conditions.c.kind, alarms.c.cleared_at.is_(None))
     count = select(func.count()).select_from(alarms).where(*is_open).scalar_subquery()
     stored = [alarm_conditions.c[name] for name in EvaluatedConditionRow._fields[:-1]]

@@ -1,4 +1,4 @@
-"""Alarms: listed, acknowledged, and how their conditions stand."""
+"""Lists and acknowledges alarms, and reads their conditions."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ class Alarms:
         self._engine = engine
         self._clock = clock
 
-    def all(self, wanted: AlarmFilter, page: Page) -> Iterator[Alarm]:
-        """The newest first; the iterator holds a connection to its end."""
+    def all(self, criteria: AlarmFilter, page: Page) -> Iterator[Alarm]:
+        """Return alarms, newest first; the iterator holds a connection until it ends."""
         with snapshot(self._engine) as connection:
-            yield from map(alarm, in_blocks(connection, queries.list_alarms(wanted, page)))
+            yield from map(alarm, in_blocks(connection, queries.list_alarms(criteria, page)))
 
     def one(self, alarm_id: str) -> Alarm:
-        """One alarm.
+        """Return one alarm.
 
         Raises:
             NotFoundError: there is none with that id.

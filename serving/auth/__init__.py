@@ -1,1 +1,1 @@
-"""Access control: keys, sessions, roles, rates, origins, proxies, and the audit log."""
+"""Access control: keys, sessions, roles, rate limits, origins, proxies, and the audit log."""

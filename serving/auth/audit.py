@@ -1,8 +1,8 @@
 """The audit log: every change has an entry.
 
 The entry is committed before the responder runs, without the outcome; if that fails, the request is refused.
-The outcome is added when the response is ready. So no change lacks its entry, in however many transactions
-it is made; an entry without a status stands for a request whose end was not seen.
+The outcome is added when the response is ready. So every change has its entry, in however many transactions
+it is made; an entry without a status is a request whose outcome was not recorded.
 """
 
 import re
@@ -29,7 +29,7 @@ from serving.page import Page
 from serving.policy import Policy
 
 STORED_BODY_BYTES = 8_192
-"""A longer body is cut."""
+"""Longest stored body; a longer one is truncated."""
 
 STORED_PATH_LENGTH = 2_048
 BODY_WAIT_S = 0.25
@@ -52,13 +52,13 @@ class AuditLog:
             with self._engine.begin() as connection:
                 connection.execute(queries.finish_audit(audit_id, status, self._clock()))
         except SQLAlchemyError as error:
-            # The client must still learn whether the change was made.
+            # The client still needs the response, which tells whether the change was made.
             structlog.get_logger().error(
                 "audit_unfinished", audit_id=audit_id, status=status, error=str(error).strip()
             )
 
     def entries(self, page: Page) -> Iterator[AuditEntry]:
-        """The newest first; the iterator holds a connection to its end."""
+        """Return entries, newest first; the iterator holds a connection until it ends."""
         with snapshot(self._engine) as connection:
             yield from map(_entry, in_blocks(connection, queries.audit_entries(page)))
 
@@ -96,10 +96,10 @@ class Auditor:
         )
 
     def read_body(self, request: Request, body_bytes: int = 0) -> bytes:
-        """The body of a request; only so many are received at once.
+        """Return the body of a request; the number of bodies received at once is limited.
 
         Raises:
-            falcon.HTTPServiceUnavailable: too many are.
+            falcon.HTTPServiceUnavailable: the limit is reached.
         """
         if not self._bodies.acquire(timeout=BODY_WAIT_S):
             raise falcon.HTTPServiceUnavailable(
@@ -116,13 +116,13 @@ class Auditor:
 
 
 def request_id_of(request: Request) -> str:
-    """The id that the client or a proxy gave the request; else a new one."""
-    given = request.get_header("X-Request-Id", default="")
-    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """Return the request id of the client or a proxy; else a new one."""
+    request_id = request.get_header("X-Request-Id", default="")
+    return request_id if REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
 
 
 def stored_body(body: bytes) -> object:
-    """The body as it is stored: JSON as it came; of other and of long bodies, the beginning."""
+    """Return the body as it is stored: JSON unchanged; of other and of long bodies, the beginning."""
     if not body:
         return None
     if len(body) <= STORED_BODY_BYTES:
@@ -137,7 +137,7 @@ def stored_body(body: bytes) -> object:
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL has no U+0000 in texts."""
+    """Replace U+0000, which PostgreSQL cannot store."""
     return text.replace("\0", "�")
 
 

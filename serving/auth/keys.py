@@ -1,8 +1,7 @@
-"""API keys and browsers' sessions: made, revoked, and held in each process for some seconds.
+"""API keys and browsers' sessions: created, revoked, and cached in each process for some seconds.
 
-A secret is 256 random bits, shown once and stored as a digest. A slow hash would protect passwords, which
-people choose. Random bits cannot be guessed, so SHA-256 is as safe, and does not cost 0.1 s of each
-request.
+A secret is 256 random bits, shown once and stored as a digest. A slow hash protects passwords chosen by
+people; random bits cannot be guessed, so SHA-256 is as safe, and saves 0.1 s of each request.
 """
 
 import hashlib
@@ -43,7 +42,7 @@ def make_secret(kind: str) -> str:
 
 
 def read_secret(text: str) -> PresentedSecret | None:
-    """None for a text that is not of this form."""
+    """Parse a secret; None for a text of another form."""
     match = SECRET.fullmatch(text)
     if match is None:
         return None
@@ -51,16 +50,16 @@ def read_secret(text: str) -> PresentedSecret | None:
 
 
 def is_same(digest: bytes | None, secret: PresentedSecret) -> bool:
-    """Compared in constant time, also for an unknown id."""
+    """Compare a secret with a digest in constant time, also for an unknown id."""
     return hmac.compare_digest(digest or NO_DIGEST, secret.digest) and digest is not None
 
 
 FRESH_FOR = timedelta(seconds=2)
-"""How long a process uses the keys that it has read: a revoked key works no longer than this."""
+"""How long a process caches keys: a revoked key works no longer than this."""
 
 MISSES_PER_S = 5.0
 MISSES_AT_ONCE = 20
-"""An unknown key may be new, so the keys are read again at once; but not for each guess of an attacker."""
+"""Shortest time between reads for unknown keys: a key may be new, but guesses must not cause reads."""
 
 SESSION_LASTS = timedelta(hours=12)
 
@@ -89,12 +88,12 @@ class Caller:
 
     @property
     def keyring_id(self) -> tuple[str, str | None]:
-        """The kind and the public id of the secret that was sent."""
+        """The kind and the public id of the caller's secret."""
         return (KEY, self.key_id) if self.session_id is None else (SESSION, self.session_id)
 
 
 ANONYMOUS = Caller("anonymous", "operator")
-"""Every caller, where no keys are needed."""
+"""The caller of every request if no keys are required."""
 
 
 def caller_of(request: Request) -> Caller:
@@ -106,7 +105,7 @@ def require_operator(request: Request) -> None:
     """Refuse a viewer.
 
     Raises:
-        falcon.HTTPForbidden: the caller is one.
+        falcon.HTTPForbidden: the caller is a viewer.
     """
     caller = caller_of(request)
     if caller.role != "operator":
@@ -129,7 +128,7 @@ class KeyStore:
         self._engine = engine
 
     def create(self, name: str, role: str, expires_at: datetime | None, now: datetime) -> str:
-        """A new key, which cannot be shown a second time.
+        """Create a key; returns its secret, which cannot be shown again.
 
         Raises:
             KeyNameTakenError: there is a key of that name, and it is not revoked.
@@ -157,12 +156,12 @@ class KeyStore:
             connection.execute(queries.notify_keys())
 
     def all_keys(self) -> list[KeyRow]:
-        """All keys, also revoked and expired ones, the oldest first."""
+        """Return all keys, also revoked and expired ones, oldest first."""
         with self._engine.connect() as connection:
             return queries.all_keys().all(connection)
 
     def open_session(self, caller: Caller, now: datetime) -> tuple[str, datetime]:
-        """A secret for a browser's cookie, and when it expires: no later than the key."""
+        """Open a session; returns the secret of its cookie, and its expiry: no later than that of the key."""
         text, row = _new_secret(SESSION, now)
         expires_at = min(now + SESSION_LASTS, caller.expires_at or datetime.max.replace(tzinfo=now.tzinfo))
         session = {"session_id": row.pop("key_id"), "key_id": caller.key_id, "expires_at": expires_at} | row
@@ -177,7 +176,7 @@ class KeyStore:
             connection.execute(queries.notify_keys())
 
     def valid(self, now: datetime) -> dict[tuple[str, str], _ValidSecret]:
-        """The secrets that are valid now, by kind and public id."""
+        """Return the currently valid secrets, by kind and public id."""
         with self._engine.connect() as connection:
             keys = {key.key_id: key for key in queries.live_keys(now).each(connection)}
             sessions = queries.live_sessions(now).all(connection)
@@ -204,12 +203,12 @@ def _caller(key: KeyRow, session: SessionRow | None = None) -> Caller:
 
 
 class Keyring:
-    """All valid keys and sessions, in the memory of one process: a guess costs no query."""
+    """A cache of all valid keys and sessions in one process: an invalid secret costs no query."""
 
     def __init__(
         self, store: KeyStore, clock: Callable[[], datetime], on_end: Callable[[], None] = lambda: None
     ) -> None:
-        """`on_end` is called when keys or sessions that were valid no longer are."""
+        """`on_end` is called when keys or sessions stop being valid."""
         self._store = store
         self._clock = clock
         self._on_end = on_end
@@ -219,7 +218,7 @@ class Keyring:
         self._misses = TokenBuckets(MISSES_PER_S, MISSES_AT_ONCE)
 
     def caller(self, text: str) -> Caller | None:
-        """The caller with this secret; None if it is not valid."""
+        """Return the caller with this secret; None if it is not valid."""
         secret = read_secret(text)
         if secret is None:
             return None
@@ -230,12 +229,12 @@ class Keyring:
         return self._caller_with(secret)
 
     def caller_in_memory(self, text: str) -> Caller | None:
-        """The same without a query; None also if the keys must be read again."""
+        """Return the caller without a query; None also if the cached keys are stale."""
         secret = read_secret(text)
         return self._caller_with(secret) if secret is not None and self._is_fresh() else None
 
     def caller_last_read(self, text: str) -> Caller | None:
-        """The same, by the keys as they were last read, however long ago."""
+        """Return the caller by the cached keys, however stale."""
         secret = read_secret(text)
         return None if secret is None else self._caller_with(secret)
 
@@ -246,7 +245,7 @@ class Keyring:
         return valid.caller if self._is_unexpired(valid.caller) else None
 
     def is_valid(self, caller: Caller) -> bool:
-        """Whether the key or session of a caller is still valid."""
+        """Return whether the key or session of a caller is still valid."""
         self._read_if_stale()
         return self._is_unexpired(caller) and caller.keyring_id in self._valid
 

@@ -1,4 +1,4 @@
-"""Falcon middleware: the key of the caller, its rate and role, and the audit of changes."""
+"""Falcon middleware: authentication, rate limit, role, and the audit of changes."""
 
 import math
 import re
@@ -20,15 +20,15 @@ from serving.policy import METRICS_PATH, SAFE_METHODS, SESSION_COOKIE, SESSION_P
 SESSION_IN_COOKIES = re.compile(rf'(?:^|;)\s*{SESSION_COOKIE}="?({SESSION}_\w+)"?\s*(?:;|$)', re.ASCII)
 REALM = 'Bearer realm="gridgate"'
 RATE_HEADERS = ("ratelimit-policy", "ratelimit")
-"""As Falcon spells them. They belong to one request, and are never cached."""
+"""In Falcon's spelling; they belong to one request, and are never cached."""
 
 
 Authorize = Callable[[Request, Response, object], None]
-"""Lets the request to a resource pass, or raises an HTTP error."""
+"""Authorizes a request to a resource, or raises an HTTP error."""
 
 
 class AuthMiddleware:
-    """Asks for a key, limits its rate, checks its role and origin, and has changes audited.
+    """Authenticates the key, limits its rate, checks role and origin, and audits changes.
 
     Without a keyring every caller is anonymous, and only the host and the origin are checked. Requests to
     OpenADR have tokens of its own, which `authorize_openadr` checks.
@@ -81,7 +81,7 @@ class AuthMiddleware:
         _resource: object,
         _succeeded: bool,  # noqa: FBT001 - Falcon's
     ) -> None:
-        """Complete the audit entry; and end a stream when the key that opened it ends."""
+        """Complete the audit entry, and bind a stream to the validity of its key."""
         if hasattr(request.context, "audit_id"):
             self._auditor.finish(request, response)
         if self._keyring is not None and isinstance(response.stream, Iterator):
@@ -90,9 +90,9 @@ class AuthMiddleware:
                 response.stream = _StreamWhileValid(response.stream, caller, self._keyring)
 
     def admit(self, env: WSGIEnvironment) -> list[tuple[str, str]] | None:
-        """`process_request` of a GET without a look at the database: the rate headers of the response.
+        """Do `process_request` for a GET without a query; returns the rate limit headers of the response.
 
-        None if the request must take the slow path, also to be refused; that costs the caller no token.
+        None if the request must take the slow path, also to be refused; that consumes no token.
         """
         if self._keyring is None:
             return [] if self._same_origin.is_own_host(env) else None
@@ -110,7 +110,7 @@ class AuthMiddleware:
         if self._buckets is not None:
             self._limit_rate(self._buckets, caller, response)
         if caller.is_session:
-            # A browser sends the cookie with requests of any page (CSRF); a header, it sends for ours only.
+            # A browser sends the cookie with requests of any page (CSRF), but a header only for our pages.
             self._same_origin.require(request)
         if request.method not in SAFE_METHODS and request.path != SESSION_PATH:
             require_operator(request)
@@ -130,7 +130,7 @@ class AuthMiddleware:
 
 
 def secret_in(env: WSGIEnvironment) -> str | None:
-    """The key in a header; else the session in the cookie of a browser, whose EventSource sends no header."""
+    """Return the key in a header; else the session in the cookie, as EventSource sends no header."""
     scheme, _, key = env.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "bearer" and key:
         return str(key).strip()
@@ -138,7 +138,7 @@ def secret_in(env: WSGIEnvironment) -> str | None:
 
 
 def _session_in(cookies: str) -> str | None:
-    """A session only: a key in a cookie would be one that foreign pages can use."""
+    """Return the session in a cookie, never a key: foreign pages could use it (CSRF)."""
     match = SESSION_IN_COOKIES.search(cookies)
     return None if match is None else match[1]
 
@@ -162,7 +162,7 @@ def _caller(keyring: Keyring, secret: str, path: str) -> Caller | None:
     try:
         return keyring.caller(secret)
     except SQLAlchemyError:
-        # Prometheus must be able to see that the database is away: the last keys that were read will do.
+        # Prometheus must be able to see that the database is down: the cached keys suffice.
         caller = keyring.caller_last_read(secret) if path == METRICS_PATH else None
         if caller is None:
             raise
@@ -178,7 +178,7 @@ def _unauthorized(detail: str, challenge: str) -> falcon.HTTPUnauthorized:
 
 
 class _StreamWhileValid:
-    """A response's stream that ends when the key of its caller ends."""
+    """A response's stream that ends when its caller's key is no longer valid."""
 
     def __init__(self, stream: Iterator[bytes], caller: Caller, keyring: Keyring) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The client's address behind proxies: the last one in `X-Forwarded-For` that is no trusted proxy.
+"""The client's address behind proxies: the last one in `X-Forwarded-For` that is not a trusted proxy.
 
 Anybody can send that header, so an entry counts only if a trusted proxy wrote it.
 """
@@ -16,13 +16,13 @@ WITH_PORT = re.compile(r"\[(?P<v6>[0-9a-fA-F:.]+)\](?::\d+)?|(?P<v4>[0-9.]+):\d+
 
 
 class TrustedProxies:
-    """The proxies that the settings name."""
+    """The trusted proxies of the settings."""
 
     def __init__(self, networks: Iterable[Network] = ()) -> None:
         self._networks = tuple(networks)
 
     def client(self, peer: str, forwarded: str) -> str:
-        """The address of the client, given the address of the connection and `X-Forwarded-For`."""
+        """Return the client's address, from the address of the connection and `X-Forwarded-For`."""
         client = peer
         for hop in reversed(forwarded.split(",")):
             if not self._is_trusted(client):
@@ -44,7 +44,7 @@ class TrustedProxies:
 
 
 def address_of(text: str) -> Address | None:
-    """An address as proxies write it, with a port or without; None for anything else."""
+    """Parse an address as proxies write it, with or without a port; None for anything else."""
     text = text.strip()
     if with_port := WITH_PORT.fullmatch(text):
         text = with_port["v6"] or with_port["v4"]
@@ -54,5 +54,5 @@ def address_of(text: str) -> Address | None:
         return None
     if isinstance(address, IPv4Address):
         return address
-    # A zone id may hold any text; and an IPv4 address may come mapped to IPv6.
+    # A zone id may contain any text, and an IPv4 address may be mapped to IPv6.
     return None if address.scope_id else (address.ipv4_mapped or address)

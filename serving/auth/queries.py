@@ -1,4 +1,4 @@
-"""API keys, browsers' sessions, and the audit log."""
+"""The SQL of API keys, browsers' sessions, and the audit log."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,7 +14,7 @@ from schemas.tables.access import api_keys, api_sessions, audit_log
 from serving.page import Page
 
 SESSIONS_PER_KEY = 20
-"""Sessions that one key has at once; opening another ends the oldest."""
+"""Most sessions of one key; opening another ends the oldest."""
 
 
 class KeyRow(NamedTuple):
@@ -76,7 +76,7 @@ def add_key(key: Mapping[str, object]) -> Insert:
 
 
 def revoke(name: str, now: datetime) -> ReturningUpdate[str]:
-    """Returns the key's id, if there is a key of that name that is not revoked."""
+    """Revoke the valid key of a name, if any; returns its id."""
     live = (api_keys.c.name == name, api_keys.c.revoked_at.is_(None))
     return update(api_keys).where(*live).values(revoked_at=now).returning(api_keys.c.key_id)
 
@@ -90,7 +90,7 @@ def add_session(session: Mapping[str, object]) -> Insert:
 
 
 def end_surplus_sessions(key_id: str, now: datetime) -> Delete:
-    """Delete expired sessions, and the oldest of a key, so that it may have one more."""
+    """Delete expired sessions, and the oldest ones of a key, to make room for one more."""
     newest = api_sessions.c.created_at.desc()
     surplus = (
         select(api_sessions.c.session_id)
@@ -118,7 +118,7 @@ def finish_audit(audit_id: int, status: int, now: datetime) -> Update:
 
 
 def audit_entries(page: Page) -> Query[AuditRow]:
-    """The newest first; `after` an entry come older ones."""
+    """Select entries, newest first; `after` an entry come older ones."""
     newest = select(*fields_of(AuditRow, audit_log)).order_by(audit_log.c.audit_id.desc()).limit(page.limit)
     older = newest if page.after is None else newest.where(audit_log.c.audit_id < int(page.after))
     return Query(AuditRow, older)

@@ -1,6 +1,6 @@
-"""Rate limits: a token bucket for each key.
+"""Rate limits by a token bucket for each key.
 
-Each worker process has buckets of its own, so a key has the rate once in each process.
+Each worker process has its own buckets, so the rate applies per process.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Grant:
-    """Whether a request may go on, the tokens left, and the seconds until one more and until all of them."""
+    """Whether a request is allowed, the remaining tokens, and the seconds until the next and until all."""
 
     is_granted: bool
     remaining: int

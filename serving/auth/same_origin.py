@@ -15,10 +15,10 @@ PORT = re.compile(r":\d*$", re.ASCII)
 
 
 class SameOrigin:
-    """Refuses changes that a foreign page makes a browser send.
+    """Refuses changes that a foreign page has a browser send (CSRF).
 
-    A browser names the origin of the page in each request that changes something. Programs that are no
-    browsers send no origin, and hold no cookies that a page could use.
+    A browser names the page's origin in each unsafe request. Other programs send no origin, and have no
+    cookies that a page could use.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class SameOrigin:
         self._page_ports = page_ports
 
     def is_own_host(self, env: WSGIEnvironment) -> bool:
-        """Whether the `Host` of a WSGI request excludes DNS rebinding; checked only without keys.
+        """Return whether the `Host` of a WSGI request excludes DNS rebinding; checked only without keys.
 
-        A browser binds a page to the name that it was loaded from, and a foreign site can have its own name
-        resolve to this machine; an IP address or `localhost` it cannot.
+        A browser binds a page to the host name that it was loaded from. A foreign site can have its own name
+        resolve to this machine, but not an IP address or `localhost`.
         """
         host = env.get("HTTP_HOST")
         return not self.is_local_only or host is None or host in self._names or _is_local(host)
 
     def check(self, request: Request) -> None:
-        """Refuse what `is_own_host` or `require` refuses.
+        """Refuse a request with a foreign host or origin.
 
         Raises:
             falcon.HTTPForbidden: the host name or the origin is foreign.
@@ -73,7 +73,7 @@ class SameOrigin:
             )
 
     def _is_own_page(self, origin: str, host: str) -> bool:
-        """Whether an origin is ours: that of the host, or, without keys, any of this machine.
+        """Return whether an origin is ours: that of the host, or, without keys, any of this machine.
 
         Behind a proxy that drops the port from `Host`: the same name at one of the listed ports.
         """
@@ -87,7 +87,7 @@ class SameOrigin:
 
 
 def _name_and_port(host: str) -> tuple[str, int | None]:
-    """The parts of `name:port`, the name in lower case; without a port None, also where it is no number."""
+    """Split `name:port`; the name in lower case, the port None if it is missing or not a number."""
     match = PORT.search(host)
     digits = match[0][1:] if match else ""
     return PORT.sub("", host).lower(), int(digits) if digits else None
@@ -100,6 +100,6 @@ def _is_loopback(name: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _is_local(host: str) -> bool:
-    """Whether a `Host` is an IP address, or this machine's own name."""
+    """Return whether a `Host` is an IP address, or this machine's own name."""
     name = PORT.sub("", host).strip("[]").lower()
     return name in LOCAL_NAMES or address_of(name) is not None

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import psycopg
 import structlog
@@ -13,11 +14,13 @@ MAX_BACKOFF_S = 10.0
 FIRST_BACKOFF_S = 0.25
 
 Refresh = Callable[[], None]
+TakePayload = Callable[[str], None]
+NO_PAYLOADS: Mapping[str, TakePayload] = MappingProxyType({})
 
 
 class Listener:
     """Calls `on_notify` by channel; `on_poll` every `every_s` and after each connect; `on_lost` when the
-    connection fails.
+    connection fails. `on_payload` gets the payload of each notification, in their order.
     """
 
     def __init__(
@@ -27,12 +30,14 @@ class Listener:
         on_poll: Sequence[Refresh],
         on_lost: Refresh,
         every_s: float,
+        on_payload: Mapping[str, TakePayload] = NO_PAYLOADS,
     ) -> None:
         self._connect = connect
         self._on_notify = on_notify
         self._on_poll = on_poll
         self._on_lost = on_lost
         self._every_s = every_s
+        self._on_payload = on_payload
         self._stopping = threading.Event()
         self._backoff_s = FIRST_BACKOFF_S
         self._log = structlog.get_logger()
@@ -60,7 +65,7 @@ class Listener:
                 self._backoff_s = min(2 * self._backoff_s, MAX_BACKOFF_S)
 
     def _listen(self, connection: psycopg.Connection) -> None:
-        for channel in self._on_notify:
+        for channel in (*self._on_notify, *self._on_payload):
             connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
         while not self._stopping.is_set():
             _call(self._on_poll)
@@ -71,7 +76,11 @@ class Listener:
         """Handle notifications until it is time to poll."""
         until = time.monotonic() + self._every_s
         while not self._stopping.is_set() and (left_s := until - time.monotonic()) > 0:
-            for channel in {note.channel for note in connection.notifies(timeout=left_s, stop_after=1)}:
+            notes = list(connection.notifies(timeout=left_s, stop_after=1))
+            for note in notes:
+                if note.channel in self._on_payload:
+                    self._on_payload[note.channel](note.payload)
+            for channel in {note.channel for note in notes} & self._on_notify.keys():
                 _call(self._on_notify[channel])
 
 

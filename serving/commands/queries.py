@@ -1,4 +1,4 @@
-"""Queries of commands, with their status."""
+"""The SQL of commands, with their status."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -15,7 +15,7 @@ IN_TURN = (commands.c.created_at, commands.c.command_id)
 
 
 class CommandRow(NamedTuple):
-    """A command of the outbox; what is JSON stays text, which is handed on as it came."""
+    """A command of the outbox; JSON stays text, which is passed on unchanged."""
 
     command_id: str
     ven_id: str
@@ -44,10 +44,10 @@ def command(command_id: str) -> Query[CommandRow]:
 
 
 def commands_of_ven(ven_id: str, page: Page) -> Query[CommandRow]:
-    """Newest first; `after` is the id of the last one seen."""
+    """Select commands, newest first; `after` is the id of the last one seen."""
     newest = [column.desc() for column in IN_TURN]
     query = _all().where(commands.c.ven_id == ven_id).order_by(*newest).limit(page.limit)
     if page.after is None:
         return Query(CommandRow, query)
-    seen = select(*IN_TURN).where(commands.c.ven_id == ven_id, commands.c.command_id == page.after)
-    return Query(CommandRow, query.where(row_of(*IN_TURN) < seen.scalar_subquery()))
+    last = select(*IN_TURN).where(commands.c.ven_id == ven_id, commands.c.command_id == page.after)
+    return Query(CommandRow, query.where(row_of(*IN_TURN) < last.scalar_subquery()))

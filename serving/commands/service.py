@@ -1,4 +1,4 @@
-"""Commands to VENs: read with their status, and sent to shed a load."""
+"""Reads commands to VENs with their status, and creates commands that shed a load."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -21,13 +21,13 @@ from serving.registry.writer import require_row
 
 
 class CommandReader:
-    """Reads commands. Lists are iterators that hold a connection to their end."""
+    """Reads commands. Lists are iterators that hold a connection until they end."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def command(self, command_id: str) -> Command:
-        """One command.
+        """Return one command.
 
         Raises:
             NotFoundError: there is none with that id.
@@ -39,7 +39,7 @@ class CommandReader:
         return _command(row)
 
     def commands(self, ven_id: str, page: Page) -> Iterator[Command]:
-        """The commands to a VEN, newest first.
+        """Return the commands to a VEN, newest first.
 
         Raises:
             NotFoundError: there is no such VEN.

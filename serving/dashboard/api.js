@@ -4,7 +4,7 @@ const LONGEST_MS = 30_000;
 const JSON_TYPE = "application/json";
 const CSV = "text/csv";
 
-/** Why there is no answer: what the server said when it refused, or that it cannot be reached (status 0). */
+/** Why a request failed: the server's message, or that it is unreachable (status 0). */
 export class Refused extends Error {
   constructor(status, detail) {
     super(detail);

@@ -4,7 +4,7 @@ import { get } from "./api.js";
 
 let primary = null;
 
-/** Its name; until the server has told it, words that claim nothing. */
+/** Its name; a neutral text until the server has sent it. */
 export const baselineName = () => primary ?? "the baseline";
 
 export async function refreshBaseline() {

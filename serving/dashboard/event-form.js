@@ -5,7 +5,7 @@ import { field, valuesOf } from "./fields.js";
 import { readGroups } from "./group-names.js";
 import { element, setText } from "./page.js";
 
-/** A form of an event that is folded away; what it does is told what the API takes. */
+/** A collapsible form of an event; its action gets the body of the API. */
 export class EventForm {
   /**
    * @param {HTMLDetailsElement} place
@@ -60,7 +60,7 @@ export async function eventFields(event = {}) {
     { name: "direction", label: "Direction", kind: "choice", value: event.direction ?? "reduce", options: [["reduce", "reduce: use less"], ["increase", "increase: use more"]] },
     { name: "startTime", label: "Start", hint: "empty: now", kind: "time", value: event.startTime },
     { name: "endTime", label: "End", kind: "time", isRequired: true, value: event.plannedEndTime },
-    { name: "leadTime", label: "Lead time, minutes", hint: "VENs are told so long before the start; empty: as the settings have it", kind: "number", min: 0, max: 1440, value: minutesOf(event.leadTimeS) },
+    { name: "leadTime", label: "Lead time, minutes", hint: "time between notification of VENs and start; empty: the setting's default", kind: "number", min: 0, max: 1440, value: minutesOf(event.leadTimeS) },
     { name: "priority", label: "Priority", hint: "the higher event gets a VEN that both want", kind: "number", value: event.priority ?? 0 },
     { name: "groups", label: "Groups", hint: "with the VENs below; neither: everybody", kind: "choices", value: aims.groups, options: groups.map((group) => [group.id, group.name]) },
     { name: "loadTypes", label: "Load types", hint: "of these VENs only such loads; none: all", kind: "choices", value: aims.loadTypes, options: types.map(({ type }) => [type, type]) },

@@ -15,7 +15,7 @@ import { isShown, linkTo } from "./route.js";
 import { exactMoment, moment, ZONE } from "./times.js";
 
 const ANSWERS = {
-  planned: "not told: it cannot be reached", notified: "told, no answer yet", acknowledged: "accepted", opted_out: "opted out", started: "delivers", finished: "finished",
+  planned: "not notified: unreachable", notified: "notified, not acknowledged yet", acknowledged: "accepted", opted_out: "opted out", started: "delivers", finished: "finished",
 };
 
 const withUnit = (value, unit) => (value == null ? "–" : `${number(value)} ${unit}`);
@@ -131,8 +131,8 @@ export class EventPage {
   async change(body) {
     const changes = changesOf(body, this.event);
     const lines = Object.entries(changes).map(([key, value]) => element("p", {}, `${key}: ${JSON.stringify(value)}`));
-    const told = lines.length ? [element("p", {}, "This is changed; VENs whose share, end or targets change are told at once:"), ...lines] : [element("p", {}, "Nothing is changed.")];
-    const isDone = await ask({ title: `Change event ${this.id}?`, body: told, action: "Change event", does: () => (lines.length ? patch(this.path(), changes) : null) });
+    const text = lines.length ? [element("p", {}, "This is changed; VENs whose share, end or targets change are notified at once:"), ...lines] : [element("p", {}, "Nothing is changed.")];
+    const isDone = await ask({ title: `Change event ${this.id}?`, body: text, action: "Change event", does: () => (lines.length ? patch(this.path(), changes) : null) });
     if (isDone) this.form.place.open = false;
     await this.refresh();
   }

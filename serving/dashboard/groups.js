@@ -48,8 +48,8 @@ export class Groups {
   }
 
   remove(group) {
-    const told = "Its VENs stay. A group at which an event aims that is not over cannot be deleted.";
-    return this.question({ title: `Delete ${group.name}?`, body: [element("p", {}, told)], action: "Delete", isDanger: true, does: () => remove(path(group)) });
+    const text = "Its VENs stay. A group at which an event aims that is not over cannot be deleted.";
+    return this.question({ title: `Delete ${group.name}?`, body: [element("p", {}, text)], action: "Delete", isDanger: true, does: () => remove(path(group)) });
   }
 
   async question(question) {

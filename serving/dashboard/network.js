@@ -37,7 +37,7 @@ export function showNetwork(now) {
 
 export const refreshNetwork = () => networkPanel.ask(async () => showNetwork(await get("/api/stats/network")));
 
-/** The stream has told the totals. */
+/** The stream has sent the totals. */
 export const heardOfNetwork = (now) => networkPanel.ask(async () => showNetwork(now));
 
 export const refreshTypes = () => typesPanel.ask(async () => {

@@ -89,9 +89,9 @@ export class PowerChart {
       chart.on("plotly_doubleclick", endFreeRange);
       this.listens = true;
     }
-    const told = this.describe();
-    chart.setAttribute("aria-label", `${this.name}. ${told}`);
-    caption.textContent = told;
+    const text = this.describe();
+    chart.setAttribute("aria-label", `${this.name}. ${text}`);
+    caption.textContent = text;
     if (this.places.table) this.places.table.replaceChildren(pointsTable(points, this.name, this.drawn.hasGeneration));
   }
 

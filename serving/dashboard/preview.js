@@ -11,7 +11,7 @@ export function describePreview(preview, event, baseline) {
     whoIsAsked(preview),
     passedOver(preview.notes),
     similar(preview, baseline),
-    "Stop undoes it: every VEN that has been told is sent a restore.",
+    "Stop undoes it: every notified VEN is sent a restore.",
   );
 }
 
@@ -35,9 +35,9 @@ function similar({ similarEvents, similarPerformancePercent }, baseline) {
 
 /** @param {object} event the answer of `GET /api/events/{eventId}` */
 export function describeStop(event, baseline) {
-  const told = event.vens.filter((ven) => ["notified", "acknowledged", "started"].includes(ven.status)).length;
+  const notified = event.vens.filter((ven) => ["notified", "acknowledged", "started"].includes(ven.status)).length;
   const spread = event.staggerReturnS ? `, over ${event.staggerReturnS} s` : "";
-  const restored = told ? `${count(told)} VENs that have been told are sent a restore${spread}.` : "No VEN has been told yet.";
+  const restored = notified ? `${count(notified)} notified VENs are sent a restore${spread}.` : "No VEN has been notified yet.";
   const now = `It ends now instead of at ${moment(event.plannedEndTime)}. It delivers ${number(event.currentReductionKw)} kW now (measured against ${baseline}, provisional).`;
-  return paragraphs(event.status === "active" ? now : "It is called off before its start.", restored, "This cannot be undone; a new event can be started.");
+  return paragraphs(event.status === "active" ? now : "It is cancelled before its start.", restored, "This cannot be undone; a new event can be started.");
 }

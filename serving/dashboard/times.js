@@ -1,4 +1,4 @@
-// Times in the zone of the site, which the page is told, in the language of the browser.
+// Times in the site's time zone, in the language of the browser.
 
 export const LANGUAGES = navigator.languages;
 

@@ -62,9 +62,9 @@ export class VenLoads {
   }
 
   restore(load) {
-    const told = "It is commanded to shed next to nothing for a minute, which takes the place of what it was commanded before. An event that asks it goes on.";
+    const text = "A command to shed almost nothing for a minute replaces the earlier command. Events continue.";
     return this.done(`Command to restore ${load.name} is stored.`, {
-      title: `Restore ${load.name}?`, action: "Restore", body: [element("p", {}, told)], does: () => post(`${this.of(load)}/commands/shed`, RESTORE),
+      title: `Restore ${load.name}?`, action: "Restore", body: [element("p", {}, text)], does: () => post(`${this.of(load)}/commands/shed`, RESTORE),
     });
   }
 

@@ -1,4 +1,4 @@
-// What one VEN sends: how often, when nothing came, and what was refused.
+// The messages of one VEN: intervals, gaps, and rejected messages.
 
 import { get } from "./api.js";
 import { byId, count, element, showTable, time } from "./page.js";
@@ -40,7 +40,7 @@ export class VenMessages {
       this.rejected.ask(async () => {
         const start = new Date(Date.now() - 7 * DAY_MS).toISOString();
         const messages = await get(`${path}/rejected?limit=${MOST}&start=${start}`);
-        if (path === this.path) showTable(byId("ven-rejected-table"), REJECTED, messages, `The newest ${MOST} refused messages of a week`, "No message of this VEN was refused within a week.");
+        if (path === this.path) showTable(byId("ven-rejected-table"), REJECTED, messages, `The newest ${MOST} rejected messages of a week`, "No message of this VEN was rejected within a week.");
       }),
       this.gaps.ask(() => this.readGaps(path)),
     ]);

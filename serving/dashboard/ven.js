@@ -86,8 +86,8 @@ export class VenPage {
   }
 
   async retire() {
-    const told = "It leaves every list and total, and commands that it has not answered are withdrawn. Its history stays. To register the same id brings it back.";
-    const isDone = await ask({ title: `Retire ${this.id}?`, body: [element("p", {}, told)], action: "Retire", isDanger: true, does: () => remove(this.path()) });
+    const text = "It leaves every list and total, and commands that it has not answered are withdrawn. Its history stays. To register the same id brings it back.";
+    const isDone = await ask({ title: `Retire ${this.id}?`, body: [element("p", {}, text)], action: "Retire", isDanger: true, does: () => remove(this.path()) });
     if (isDone) go("vens");
   }
 }

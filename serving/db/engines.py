@@ -19,12 +19,12 @@ REFRESHED_AT = select(network_snapshot.c.refreshed_at)
 
 
 def timeout(seconds: float) -> str:
-    """The text of a timeout setting of PostgreSQL, never 0, which would mean no limit."""
+    """Return a timeout in PostgreSQL's syntax, never 0, which would mean no limit."""
     return f"{max(1, round(seconds * 1000))}ms"
 
 
 class Databases:
-    """One or two databases, and how old their totals may be."""
+    """The primary and, optionally, a replica, and how old their totals may be."""
 
     def __init__(
         self,
@@ -40,10 +40,10 @@ class Databases:
         self._ready_within_s = ready_within_s
 
     def readiness(self, now: datetime) -> Readiness:
-        """The state of both.
+        """Return the readiness of both.
 
         Raises:
-            NotReadyError: one of them does not answer, lacks a migration, or has not been brought up to date.
+            NotReadyError: one of them does not respond, lacks a migration, or has outdated totals.
         """
         primary = self._state(self.primary, now, "The database")
         if not self._has_replica:
@@ -70,7 +70,7 @@ class Databases:
         if state.last_rollup_age_s is not None and state.last_rollup_age_s > self._ready_within_s:
             raise NotReadyError(
                 f"{name} has totals that are {state.last_rollup_age_s} s old, more than"
-                f" {self._ready_within_s:g} s: do the jobs run, and replication, if there is any?"
+                f" {self._ready_within_s:g} s: check the jobs, and replication, if there is any."
             )
         return state
 

@@ -1,7 +1,7 @@
-"""The days of pending batches, by which statements leave all other partitions of the raw tables out.
+"""The days of pending batches, by which statements prune partitions of the raw tables.
 
-A statement needs them as constants when it is planned. So a reader remembers the days, has the statement say
-whether they are still all of them, and reads them again if not.
+A statement needs them as constants for its plan. So a reader caches the days, the statement checks whether
+they are still complete, and if not the reader reads them again.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +29,7 @@ from schemas.times.time_ranges import ranges_of_days
 from serving.db.statements import constant, constant_name
 
 MOST_RANGES = 8
-"""Of days, in one statement. Of more days a range may cover some between them, too."""
+"""Most ranges of days in one statement; of more days, ranges also cover some in between."""
 
 FORGET_AFTER = timedelta(minutes=1)
 """Pending days are read again after this time: most have been consumed since."""
@@ -38,7 +38,7 @@ _NAMES = [(f"pending_since_{number}", f"pending_until_{number}") for number in r
 
 
 class PendingDays:
-    """The days that were pending when they were last read, today among them, as values of a statement."""
+    """A cache of the pending days, always with today, as values of a statement."""
 
     def __init__(
         self, read: Callable[[Query[tuple[date]]], Iterable[tuple[date]]], clock: Callable[[], datetime]
@@ -60,12 +60,12 @@ class PendingDays:
 
 
 def constants_of_pending(connection: Connection) -> Mapping[str, datetime]:
-    """The days that are pending in the snapshot of a transaction, as values of its statements."""
+    """Return the days that are pending in the snapshot of a transaction, as values of its statements."""
     return constants_of(connection.execute(days_pending()).scalars())
 
 
 def constants_of(days: Iterable[date]) -> Mapping[str, datetime]:
-    """Ranges that contain some days; the last one stands for all that there could be more."""
+    """Return ranges that contain the days; the last one is repeated to fill the fixed number."""
     ranges = ranges_of_days(days, MOST_RANGES) or ranges_of_days([date(1, 1, 1)], 1)
     each = [*ranges, *ranges[-1:] * (MOST_RANGES - len(ranges))]
     return {
@@ -76,7 +76,7 @@ def constants_of(days: Iterable[date]) -> Mapping[str, datetime]:
 
 
 def within_days_pending(instant: ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Whether an instant is of one of the days among a statement's values."""
+    """The condition that an instant lies in one of the days among a statement's values."""
     return or_(
         *(and_(instant >= constant(since), instant < constant(until)) for since, until in _NAMES),
     )
@@ -84,13 +84,13 @@ def within_days_pending(instant: ColumnElement[datetime]) -> ColumnElement[bool]
 
 @cache
 def days_pending() -> Select[date]:
-    """The days of all pending batches, of whichever lane."""
+    """Select the days of all pending batches of any lane."""
     return select(_days().c.day).distinct()
 
 
 @cache
 def covers_all_pending(lane: str) -> Select[bool]:
-    """Whether the days of a lane's pending batches are among the statement's values."""
+    """The condition that the days of a lane's pending batches are among the statement's values."""
     days = _days(lane)
     return select(~select(days.c.day).where(~within_days_pending(days.c.midnight)).exists())
 

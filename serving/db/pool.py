@@ -24,19 +24,19 @@ from schemas.db.queries import Query, RowT
 from serving.db.statements import side_by_side, text_for
 
 POOL_SIZE = 3
-"""Queries that PostgreSQL runs for one process at a time; more would only compete for processors."""
+"""Most concurrent queries of one process; more would only compete for processors."""
 
 WAIT_TIMEOUT_S = 10.0
 """How long a request waits for a connection before it fails."""
 
 SESSION = {"plan_cache_mode": "force_generic_plan"}
-"""Plans do not depend on the values, and take longer to make than to run."""
+"""Generic plans: they do not depend on the values, and planning takes longer than execution."""
 
 PLAN_BY_VALUES = "SET plan_cache_mode = auto"
 """Citus cannot plan a query of distributed tables without the values; then it never has a generic plan."""
 
 Columns = list[list[Any]]
-"""The values of a column have one type, which its reader knows."""
+"""Result format: the values of a column have one type, which its reader knows."""
 
 
 def _ignore(_duration_s: float) -> None:
@@ -63,7 +63,8 @@ class ConnectionPool:
     def for_engine(
         cls, engine: Engine, on_query: Callable[[float], None] = _ignore, **session: str
     ) -> "ConnectionPool":
-        """A pool for the database of an engine, closed with it. `on_query` gets the seconds of each query.
+        """Return a pool for the database of an engine, closed with it. `on_query` gets the seconds of each
+        query.
 
         `session` is that of `schemas.db.connections.connect`.
         """
@@ -74,7 +75,7 @@ class ConnectionPool:
         return pool
 
     def rows(self, query: Query[RowT]) -> list[RowT]:
-        """The rows of a query.
+        """Return the rows of a query.
 
         Raises:
             psycopg.Error: the query failed.
@@ -88,7 +89,7 @@ class ConnectionPool:
         return query.made_of(rows)
 
     def columns(self, *queries: Query[tuple[object, ...]]) -> list[Columns]:
-        """The columns of each query, all from one snapshot of the database; empty lists if there are no rows.
+        """Return the columns of each query, from one snapshot of the database; empty lists without rows.
 
         Raises:
             As `rows`.
@@ -101,7 +102,7 @@ class ConnectionPool:
         return [list(islice(columns, len(query.statement.selected_columns))) for query in queries]
 
     def close(self) -> None:
-        """Close the idle connections; each opens again when it is needed."""
+        """Close the idle connections; each is reopened when needed."""
         with self._lock:
             for connection in self._free:
                 connection.close()
@@ -126,7 +127,7 @@ class ConnectionPool:
             return self._stop_waiting(handover)
 
     def _stop_waiting(self, handover: SimpleQueue["PooledConnection"]) -> "PooledConnection":
-        """Give up, unless a connection has just been handed over."""
+        """Stop waiting, unless a connection has just been handed over."""
         with self._lock:
             if handover in self._waiting:
                 self._waiting.remove(handover)
@@ -136,7 +137,7 @@ class ConnectionPool:
         return handover.get()
 
     def _release(self, connection: "PooledConnection") -> None:
-        """Hand the connection to the thread that has waited longest, if any."""
+        """Hand the connection to the thread that has waited longest, or return it to the pool."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().put(connection)
@@ -145,14 +146,14 @@ class ConnectionPool:
 
 
 class PooledConnection:
-    """A connection that is opened when it is first used, and again after it was lost."""
+    """A connection that is opened on first use, and reopened after it was lost."""
 
     def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
         self._connect = connect
         self._connection: psycopg.Connection | None = None
 
     def execute(self, sql: str, arguments: Sequence[object]) -> list[TupleRow]:
-        """Run a query; an idle connection may have been lost: then once more, on a new one."""
+        """Run a query; if the idle connection was lost, retry once on a new one."""
         if self._connection is not None:
             try:
                 return _planned(self._connection, sql, arguments)

@@ -1,4 +1,4 @@
-"""Long lists: read in blocks, from one snapshot of the database."""
+"""Reads long lists in blocks, from one snapshot of the database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,22 +11,22 @@ ROWS_AT_ONCE = 2_000
 """Rows of a server-side cursor that are fetched in one round trip."""
 
 SLOW_CLIENT_S = 60
-"""Longest pause between two blocks of a streamed answer, which holds a connection to the database.
+"""Longest pause between two blocks of a streamed response, which holds a connection to the database.
 
-Transactions that change something have ten seconds: they hold locks that others wait for.
+Writing transactions have ten seconds, as they hold locks.
 """
 
 _HOLD_RAW = text(
     "LOCK TABLE ONLY ven_telemetry, ONLY ven_load_samples, ONLY ven_load_descriptions IN ACCESS SHARE MODE"
 )
 _PLAN_BY_VALUES = text("SET LOCAL plan_cache_mode = force_custom_plan")
-"""A generic plan would open and lock all partitions, not those of the values."""
+"""Custom plans: a generic plan would open and lock all partitions, not only those of the values."""
 
 
 def hold_raw(connection: Connection) -> None:
-    """First of a transaction that reads raw rows: what is seen then stays there until its end.
+    """Begin a transaction that reads raw rows: lock them, so that none are dropped before its end.
 
-    Neither statement takes the transaction's snapshot.
+    Its statements do not take the transaction's snapshot.
     """
     connection.execute(_HOLD_RAW)
     connection.execute(_PLAN_BY_VALUES)
@@ -34,7 +34,7 @@ def hold_raw(connection: Connection) -> None:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
-    """A connection whose statements all see the same state of the database."""
+    """Return a connection whose statements all see the same snapshot of the database."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         # SET, and not set_config(): that would take the snapshot, before the caller has locked tables.
         connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{SLOW_CLIENT_S}s'")
@@ -42,5 +42,5 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 def in_blocks(connection: Connection, query: Query[RowT]) -> Iterator[RowT]:
-    """The rows of a query; at most `ROWS_AT_ONCE` of them are in memory."""
+    """Yield the rows of a query; at most `ROWS_AT_ONCE` of them are in memory."""
     yield from query.each(connection.execution_options(yield_per=ROWS_AT_ONCE))

@@ -1,4 +1,4 @@
-"""Statements that are built once: SQLAlchemy takes longer to build one than PostgreSQL to run it."""
+"""Statements that are compiled once: SQLAlchemy takes longer to compile one than PostgreSQL to run it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,15 +29,15 @@ _PLACEHOLDER = re.compile(r"\$(\d+)")
 _SAME_RANGES = re.compile(
     r"([\w.]+ >= '[^']+'::[\w ]+ AND [\w.]+ < '[^']+'::TIMESTAMP WITH TIME ZONE)(?: OR \1)+"
 )
-"""Ranges of constants that fill up a fixed number of them."""
+"""The fixed number of ranges of constants; unused ones are filled up."""
 
 
 def constant(name: str) -> BindParameter[datetime]:
-    """An instant that a prepared statement holds as a constant, not as a parameter.
+    """Return an instant that a prepared statement contains as a constant, not as a parameter.
 
-    A generic plan opens and locks all partitions that parameters could choose; by constants PostgreSQL
-    leaves partitions out when it plans. Each set of constants is a statement of its own, so they should be
-    few: midnights, not instants.
+    A generic plan opens and locks all partitions that parameters could select; constants let PostgreSQL prune
+    partitions when it plans. Each set of constants is a statement of its own, so there should be few:
+    midnights, not arbitrary instants.
     """
     return bindparam(constant_name(name), type_=DateTime(timezone=True))
 
@@ -48,26 +48,26 @@ def constant_name(name: str) -> str:
 
 
 class StatementText(Struct, frozen=True):
-    """A statement in PostgreSQL's syntax, with `$1` for its first value; `names` are in their order."""
+    """A statement in PostgreSQL's syntax, with `$1` for its first value; `names` are in that order."""
 
     sql: str
     names: Sequence[str]
     constants: Mapping[str, object]
 
     def arguments(self, values: Mapping[str, object]) -> list[object]:
-        """The values of the placeholders, in their order."""
+        """Return the values of the placeholders, in order."""
         return [values[name] if name in values else self.constants[name] for name in self.names]
 
 
 @lru_cache(maxsize=512)
 def text_of(statement: Executable) -> StatementText:
-    """The cache compares statements by identity, so each must be built once."""
+    """Compile a statement. The cache compares statements by identity, so each must be built once."""
     compiled: SQLCompiler = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})  # type: ignore[attr-defined]
     return StatementText(compiled.string, compiled.positiontup or (), compiled.params)
 
 
 def text_for(statement: Executable, values: Mapping[str, object]) -> StatementText:
-    """The text of a statement with the values of its constants in it."""
+    """Return the text of a statement with the values of its constants."""
     names = _constants_of(statement)
     if not names:
         return text_of(statement)
@@ -95,13 +95,13 @@ def _with_constants(statement: Executable, constants: tuple[datetime, ...]) -> S
 
 @lru_cache(maxsize=512)
 def side_by_side(*statements: Relation) -> Relation:
-    """One row: each column of each statement as an array, null if there are no rows."""
+    """Return one row with each column of each statement as an array, null without rows."""
     columns = (column for statement in statements for column in _as_arrays(statement).c)
     return select(*(column.label(f"column_{number}") for number, column in enumerate(columns)))
 
 
 def _as_arrays(statement: Relation) -> Subquery:
-    """In the order of the statement, as it stands below nothing but the aggregates."""
+    """Aggregate the columns in the statement's order, as only the aggregates are above it."""
     return select(*(func.array_agg(column) for column in statement.subquery().c)).subquery()
 
 

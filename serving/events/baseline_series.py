@@ -1,4 +1,4 @@
-"""Baselines as series: what a VEN, or all participants of an event, would use in each slot of a time."""
+"""Baselines as series: the predicted usage of a VEN, or of an event's participants, by slot."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ from serving.errors import InvalidRequestError, NotFoundError, no_ven
 from serving.events.rules import EventRules
 
 VENS_AT_ONCE = 200
-"""Their slots of all similar days are half a million numbers at most."""
+"""VENs computed at once: their slots of all similar days are at most half a million numbers."""
 
 Array = NDArray[np.float64]
 _UTC = pl.Datetime("us", "UTC")
@@ -42,7 +42,7 @@ _TAKEN: dict[str, Any] = {"ven_id": pl.String, "start": _UTC, "end": _UTC}
 
 
 class Summed(Struct):
-    """Sums over VENs by slot, and of how many VENs something is known; the method of the last one."""
+    """Sums over VENs by slot, the numbers of VENs with values, and the method of the last VEN."""
 
     baseline_kw: Array
     baseline_vens: Array
@@ -61,7 +61,7 @@ class BaselineSeriesReader:
         self._rules = rules
 
     def of_event(self, event_id: str, ven_id: str | None, name: BaselineName | None) -> BaselineSeries:
-        """The baseline of one VEN in an event, or of all that take part together.
+        """Return the baseline of one VEN in an event, or of all participants together.
 
         Raises:
             NotFoundError: there is no such event, or no such VEN.
@@ -72,18 +72,18 @@ class BaselineSeriesReader:
                 raise NotFoundError(f"There is no event {event_id!r}.")
             if ven_id is not None and connection.execute(_ven(ven_id)).first() is None:
                 raise NotFoundError(no_ven(ven_id))
-            asked = connection.execute(_participants(event_id)).scalars().all()
-            ven_ids = list(asked) if ven_id is None else [ven_id]
+            participants = connection.execute(_participants(event_id)).scalars().all()
+            ven_ids = list(participants) if ven_id is None else [ven_id]
             occasion = Occasion(event.start_time, event.end_time, event.notify_at)
             return self._series(connection, ven_ids, occasion, name, event_id, ven_id)
 
     def of_ven(
         self, ven_id: str, start: datetime, end: datetime, name: BaselineName | None
     ) -> BaselineSeries:
-        """The baseline of a VEN in a time, also ahead: as of an event with its notification now.
+        """Return the baseline of a VEN in a range, also in the future: as for an event notified now.
 
         Raises:
-            InvalidRequestError: the time has no length, or is too long.
+            InvalidRequestError: the range is empty, or too long.
             NotFoundError: there is no such VEN.
         """
         if not start < end <= start + self._rules.longest:
@@ -131,7 +131,7 @@ class BaselineSeriesReader:
         name: BaselineName,
         event_id: str,
     ) -> Iterator[tuple[Prediction, Array]]:
-        """Some VENs at a time: what is predicted of them, and what they used in the event's slots."""
+        """Yield predictions and usage in the event's slots, for some VENs at a time."""
         rules = self._rules
         calendar = calendar_for(rules.time_zone, rules.holidays, rules.look_back_days, occasion.start)
         days = days_of(occasion, calendar, [name])
@@ -152,7 +152,7 @@ def _sum(parts: Iterator[tuple[Prediction, Array]], occasion: Occasion) -> Summe
     count = len(_slots([TimeRange(occasion.start, occasion.end)]))
     summed = Summed(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros(count), {})
     for prediction, used in parts:
-        [name] = prediction.made
+        [name] = prediction.baselines
         kw = prediction.event_kw(name)
         summed.baseline_kw += np.nansum(kw, axis=0)
         summed.baseline_vens += (~np.isnan(kw)).sum(axis=0)
@@ -175,7 +175,7 @@ def _points(summed: Summed, occasion: Occasion) -> Iterator[BaselinePoint]:
 
 
 def _usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Usage:
-    """The means of the slots of some ranges; NaN where a VEN has no sample."""
+    """Return the means of the slots of ranges; NaN where a VEN has no sample."""
     slots = _slots(within)
     kw = np.full((len(ven_ids), len(slots)), np.nan)
     place = {ven_id: row for row, ven_id in enumerate(ven_ids)}
@@ -192,8 +192,8 @@ def _temperatures(connection: Connection, ven_ids: Sequence[str], days: Days) ->
         [tuple(row) for row in rows], {"ven_id": pl.String, "region": pl.String}, orient="row"
     )
     names = regions.get_column("region").unique().to_list()
-    found = connection.execute(temperatures.temperatures(names, temperature_range(days))).all()
-    degrees = pl.DataFrame([tuple(row) for row in found], _DEGREES, orient="row")
+    readings = connection.execute(temperatures.temperatures(names, temperature_range(days))).all()
+    degrees = pl.DataFrame([tuple(row) for row in readings], _DEGREES, orient="row")
     return daily_maxima(ven_ids, regions, degrees, days)
 
 
@@ -206,7 +206,7 @@ def _slots(within: Sequence[TimeRange]) -> NDArray[np.int64]:
 
 
 def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
-    """Means by the width of each VEN's slots; wide slots are read whole, also beside the ranges."""
+    """Select means by the width of each VEN's slots; wide slots are read whole, even beyond the ranges."""
     history, ids = ven_history.c, _any_of(ven_ids)
     inside = [
         (history.bucket >= part.start) & (history.bucket < part.end)
@@ -226,7 +226,7 @@ def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[A
 
 
 def _slow_vens(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
-    """Those of some VENs that have wide slots at any time in a range."""
+    """Select the given VENs that have wide slots at any time in a range."""
     span = spans(_any_of(ven_ids)).c
     return select(span.ven_id).where(span.since < within.end, span.until > within.start).distinct()
 
@@ -236,7 +236,7 @@ def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
 
 
 def _event(event_id: str) -> Select[Any]:
-    """One that was cancelled before its start has the window that was planned."""
+    """Select an event's window; if it was cancelled before its start, the planned one."""
     row = events.c
     end_time = case((ended_at > row.start_time, ended_at), else_=row.end_time).label("end_time")
     columns = (row.start_time, end_time, row.notify_at)

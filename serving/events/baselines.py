@@ -1,4 +1,4 @@
-"""The baselines that events are measured by, with their parameters."""
+"""The baselines by which events are measured, with their parameters."""
 
 from schemas.api.baselines import AdjustmentShown, BaselineMethod, DayRuleShown
 from schemas.demand_response.baselines import METHODS, Adjustment, Baseline, DayRule
@@ -6,7 +6,7 @@ from serving.events.rules import EventRules
 
 
 def baseline_methods(rules: EventRules) -> list[BaselineMethod]:
-    """All baselines; where one has no parameter of its own, the site's."""
+    """Return all baselines with their parameters, by default those of the site."""
     return [_shown(method, rules) for method in METHODS.values()]
 
 

@@ -1,4 +1,4 @@
-"""Performance of events, as settled by the jobs."""
+"""Reads the performance of events, as settled by the jobs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,8 @@ class PerformanceReader:
     def performance(
         self, event_id: str, baseline: BaselineName | None, revision: int | None
     ) -> EventPerformance:
-        """The performance by a baseline (default: the primary one) in a revision (default: the newest).
+        """Return the performance by a baseline (default: the primary one) in a revision (default: the
+        newest).
 
         Raises:
             NotFoundError: there is no such event, or it has no such revision.
@@ -69,15 +70,15 @@ class PerformanceReader:
 
 
 def deliveries(performance: EventPerformance) -> list[VenDelivery]:
-    """The portfolio, with an empty `venId`, and each VEN: what a table of a settlement has as rows."""
+    """Return the rows of a settlement's table: the portfolio, with an empty `venId`, and each VEN."""
     portfolio = VenDelivery(**asdict(performance.portfolio), ven_id="")
     return [portfolio, *performance.vens]
 
 
 def _chosen(event_id: str, revisions: Sequence[Row[Any]], revision: int | None) -> Row[Any]:
-    wanted = [row for row in revisions if revision in {None, row.revision}]
-    if wanted:
-        return wanted[-1]
+    chosen = [row for row in revisions if revision in {None, row.revision}]
+    if chosen:
+        return chosen[-1]
     has = f"it has 1 to {revisions[-1].revision}" if revisions else "it is not settled yet"
     raise NotFoundError(f"Event {event_id!r} has no revision {revision}: {has}.")
 
@@ -149,7 +150,7 @@ def _percent(kw: float | None, requested_kw: float) -> float | None:
 
 
 def _provisional_delivery(row: Row[Any]) -> Delivery:
-    """The delivery of an event that is not settled: its energy so far, and the mean power of that time."""
+    """Return the delivery of an event that is not settled: its energy and mean power so far."""
     kw = row.delivered_kwh / float(row.hours) if row.delivered_kwh is not None and row.hours > 0 else None
     return Delivery(
         requested_kw=rounded(row.requested_reduction_kw),

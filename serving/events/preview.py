@@ -13,16 +13,16 @@ from serving.events.shapes import targets
 def preview(
     event: PlannedEvent, candidates: Sequence[CandidateRow], similar: Sequence[SimilarEventRow]
 ) -> EventPreview:
-    """The preview of an event.
+    """Return the preview of an event.
 
     Args:
-        event: what is planned.
-        candidates: those without a reason would be asked.
+        event: the planned event.
+        candidates: those without a reason would take part.
         similar: settled events.
     """
-    asked = [row for row in candidates if row.reason is None]
+    selected = [row for row in candidates if row.reason is None]
     over = [PassedOverVen(row.ven_id, row.reason) for row in candidates if row.reason is not None]
-    available_kw = sum(row.available_kw for row in asked)
+    available_kw = sum(row.available_kw for row in selected)
     first_kw = event.requests[0][1] if event.requests else event.requested_reduction_kw
     shared_kw = min(first_kw, available_kw)
     part = shared_kw / available_kw if available_kw else 0.0
@@ -34,7 +34,8 @@ def preview(
         shared_reduction_kw=rounded(shared_kw),
         targets=targets(event),
         vens=[
-            AskedVen(row.ven_id, rounded(row.available_kw), rounded(part * row.available_kw)) for row in asked
+            AskedVen(row.ven_id, rounded(row.available_kw), rounded(part * row.available_kw))
+            for row in selected
         ],
         passed_over=over,
         notes=_counts(over),

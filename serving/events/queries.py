@@ -1,4 +1,4 @@
-"""Queries of events: reading, creating, cancelling and stopping them."""
+"""The SQL of events: reading, creating, cancelling and stopping them."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -68,13 +68,13 @@ SIMILAR_START_S = 7_200
 
 
 def all_events(page: Page) -> Query[EventRow]:
-    """By start; `after` is the id of the last one seen."""
+    """Select events by start; `after` is the id of the last one seen."""
     query = _with_progress().order_by(*IN_TURN).limit(page.limit)
     if page.after is None:
         return Query(EventRow, query)
     last = events.alias()
-    seen = select(last.c.start_time, last.c.event_id).where(last.c.event_id == page.after).subquery()
-    return Query(EventRow, query.join(seen, row_of(*IN_TURN) > row_of(*seen.c)))
+    last_seen = select(last.c.start_time, last.c.event_id).where(last.c.event_id == page.after).subquery()
+    return Query(EventRow, query.join(last_seen, row_of(*IN_TURN) > row_of(*last_seen.c)))
 
 
 def event(event_id: str) -> Query[EventRow]:
@@ -82,16 +82,16 @@ def event(event_id: str) -> Query[EventRow]:
 
 
 def current_event() -> Query[EventRow]:
-    """The running event, of several the most urgent; else the next one."""
+    """Select the running event, of several the most urgent; else the next one."""
     is_waiting = case((events.c.status == "active", 0), else_=1)
     order = (is_waiting, case((events.c.status == "active", -events.c.priority), else_=0), *IN_TURN)
     return Query(EventRow, _with_progress().where(LIVE).order_by(*order).limit(1))
 
 
 def past_events(start: datetime | None, end: datetime | None) -> Query[EventRow]:
-    """Events that run or are over, and overlap a range, both ends included; newest first.
+    """Select events that run or are over, and overlap a range, both ends included; newest first.
 
-    Not those that were cancelled before their start.
+    Events cancelled before their start are left out.
     """
     has_begun = or_(events.c.status != "cancelled", events.c.ended_at > events.c.start_time)
     order = (events.c.start_time.desc(), events.c.event_id.desc())
@@ -130,8 +130,8 @@ def _with_progress() -> Relation:
 
 
 def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
-    """The participating VENs, what is asked of each and what it delivers now; after the end what it delivered
-    on average, provisional until it is settled. With the answer to its last command.
+    """Select participants with the request to each and its current delivery; after the end the mean delivery,
+    provisional until it is settled. With the acknowledgement of the last command.
     """
     part, settled, now = event_participations.c, ven_settlements.c, event_reductions.c
     newest = (
@@ -168,18 +168,18 @@ def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
 
 
 def _provisional_kw() -> ColumnElement[float | None]:
-    """The mean of what was measured of an event that is over; null while it runs, or if it is not known."""
+    """The measured mean of an event that is over; null while it runs, or if it is unknown."""
     until = func.least(event_progress.c.refreshed_at, events.c.end_time, events.c.ended_at)
     hours = func.extract("epoch", until - events.c.start_time) / 3600
     is_over = and_(events.c.status.in_(ENDED_EVENTS), hours > 0)
     return case((is_over, event_reductions.c.delivered_kwh / func.nullif(hours, 0)))
 
 
-# What they delivered
+# Deliveries
 
 
 def progress_of(event_id: str) -> Select[Any]:
-    """How an event that has begun goes, with the hours of it that have passed."""
+    """Select the progress of an event that has begun, with its elapsed hours."""
     progress = event_progress.c
     until = func.least(progress.refreshed_at, events.c.end_time, events.c.ended_at)
     return (
@@ -204,7 +204,7 @@ def revisions(event_id: str) -> Select[Any]:
 
 
 def settled_by(event_id: str, revision: int) -> Select[BaselineName]:
-    """The baselines of a revision."""
+    """Select the baselines of a revision."""
     settled = event_settlements.c
     return select(settled.baseline).where(settled.event_id == event_id, settled.revision == revision)
 
@@ -217,7 +217,7 @@ def portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
 
 
 def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
-    """The settlement of each VEN, by id; joined through the participations, which have an index by event."""
+    """Select the settlement of each VEN, by id; joined by participations, which have an index by event."""
     settled, part = ven_settlements.c, event_participations.c
     return (
         select(ven_settlements)
@@ -229,7 +229,7 @@ def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
 
 
 class ParticipationRow(NamedTuple):
-    """The time that a VEN had a share in an event."""
+    """The time within which a VEN had a share in an event."""
 
     start: datetime
     end: datetime
@@ -238,7 +238,7 @@ class ParticipationRow(NamedTuple):
 
 
 class VenParticipationRow(NamedTuple):
-    """The same, of one of several VENs."""
+    """A `ParticipationRow` with its VEN."""
 
     start: datetime
     end: datetime
@@ -248,7 +248,7 @@ class VenParticipationRow(NamedTuple):
 
 
 def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Query[ParticipationRow]:
-    """The participations of a VEN that overlap with a range of time."""
+    """Select the participations of a VEN that overlap a range of time."""
     first = ALWAYS[0] if start_us is None else from_microseconds(start_us)
     last = ALWAYS[1] if end_us is None else from_microseconds(end_us)
     return Query(ParticipationRow, _participations(), {"ven_id": ven_id, "first": first, "last": last})
@@ -257,7 +257,7 @@ def participations(ven_id: str, start_us: int | None, end_us: int | None) -> Que
 def participations_of(
     ven_ids: Sequence[str], start_us: int | None, end_us: int | None
 ) -> Query[VenParticipationRow]:
-    """The same of several VENs, with their `ven_id`."""
+    """Select the participations of several VENs, with their `ven_id`."""
     of_one = participations("", start_us, end_us)
     times = {name: value for name, value in of_one.values.items() if name != "ven_id"}
     return Query(VenParticipationRow, _participations_of(), {"ven_ids": list(ven_ids), **times})
@@ -294,7 +294,7 @@ def _participations_where(chosen: Callable[[ColumnElement[str]], ColumnElement[b
 
 
 def _shares_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -> Subquery:
-    """Shares of VENs in events, each with the time of the next one; old events have none."""
+    """Select shares of VENs in events, each with the time of the next one; old events have none."""
     share = event_shares.c
     of_ven = [share.ven_id, share.event_id]
     until = func.lead(share.at).over(partition_by=of_ven, order_by=share.at).label("until")
@@ -309,11 +309,11 @@ def _shares_where(chosen: Callable[[ColumnElement[str]], ColumnElement[bool]]) -
 
 
 LOCK_NEW_EVENTS = locks.exclusive(locks.NEW_EVENT)
-"""One new event at a time, since two that overlap would not see each other."""
+"""The lock for new events: two concurrent ones that overlap would not see each other."""
 
 
 class OverlappingEventRow(NamedTuple):
-    """What decides whether two events want the same VENs at the same time."""
+    """What decides whether two events claim the same VENs at the same time."""
 
     event_id: str
     priority: int
@@ -325,7 +325,7 @@ class OverlappingEventRow(NamedTuple):
 
 
 def at_the_same_time(start: datetime, end: datetime) -> Query[OverlappingEventRow]:
-    """Events that run, or will run, between two instants; those being stopped are out of the way."""
+    """Select events that run, or will run, between two instants, without those being stopped."""
     overlapping = (
         select(*fields_of(OverlappingEventRow, events))
         .where(LIVE, events.c.ended_at.is_(None), events.c.start_time < end, events.c.end_time > start)
@@ -335,13 +335,13 @@ def at_the_same_time(start: datetime, end: datetime) -> Query[OverlappingEventRo
 
 
 def passed_over(event: PlannedEvent, now: datetime, rules: EventRules) -> Select[str, int]:
-    """How many VENs an event would pass over now, by reason."""
+    """Count the VENs that an event would pass over now, by reason."""
     rows = candidates.asked_vens(AskedEvent.of(event), now, rules.rest, rules.loads_gone_after).subquery()
     return select(rows.c.reason, rows.c.vens).where(rows.c.reason.is_not(None))
 
 
 class CandidateRow(NamedTuple):
-    """A VEN that an event asks, with what it could shed now and the reason why it is passed over, if any."""
+    """A VEN that an event targets, with its available power and the reason why it is passed over, if any."""
 
     ven_id: str
     available_kw: float
@@ -368,13 +368,13 @@ def candidates_of(event: PlannedEvent, now: datetime, rules: EventRules) -> Quer
 
 
 def flexibility_kw(event: AskedEvent, now: datetime, rules: EventRules) -> Select[float]:
-    """What the VENs that an event would ask could shed now, kW."""
+    """Select the available power of the VENs that an event would select now, kW."""
     rows = candidates.candidates(event, now, rules.rest, rules.loads_gone_after).subquery()
     return select(func.coalesce(func.sum(rows.c.available_kw), 0)).where(rows.c.reason.is_(None))
 
 
 def similar_events(event: PlannedEvent, baseline: str) -> Query[SimilarEventRow]:
-    """Settled events that began within two hours of that time of day, half to twice as long; newest first."""
+    """Select settled events of half to twice the length, within two hours of the time of day."""
     of_event = SETTLED.c
     vens_count = (
         select(func.count())
@@ -420,7 +420,7 @@ def _newest_revision() -> ScalarSelect[int]:
 
 
 def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[str]:
-    """No row comes back if there is one with this id."""
+    """Insert an event; returns no row if the id exists."""
     values = {
         **_planned_values(event),
         "notes": notes,
@@ -450,7 +450,7 @@ def _or_null(value: list[str] | None) -> Any:  # noqa: ANN401 - None alone would
 
 
 def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[str]:
-    """One that is not over; the jobs then see to the VENs."""
+    """Cancel an event that is not over; the jobs then release the VENs."""
     return (
         _change(event_id, LIVE, events.c.end_time > now)
         .values(status="cancelled", ended_at=func.coalesce(events.c.ended_at, now))
@@ -459,7 +459,7 @@ def cancel_event(event_id: str, now: datetime) -> ReturningUpdate[str]:
 
 
 def stop_event(event_id: str, now: datetime) -> ReturningUpdate[str]:
-    """One that runs; the jobs complete it, and see to the VENs."""
+    """Stop a running event; the jobs complete it, and release the VENs."""
     is_running = and_(events.c.status == "active", events.c.end_time > now, events.c.ended_at.is_(None))
     return _change(event_id, is_running).values(ended_at=now).returning(events.c.event_id)
 
@@ -470,13 +470,13 @@ def lock_event(event_id: str) -> Query[EventRow]:
 
 
 def requested_at(connection: Connection, event_id: str, now: datetime) -> float:
-    """The stored request of an event at a time, kW."""
+    """Return the stored request of an event at a time, kW."""
     query = select(requested_kw(now)).where(events.c.event_id == event_id)
     return float(connection.execute(query).scalar_one())
 
 
 def put_request(event_id: str, at: datetime, kw: float) -> Insert:
-    """The request of an event from a time on."""
+    """Upsert the request of an event from a time on."""
     new = insert(event_requests).values(event_id=event_id, at=at, requested_reduction_kw=kw)
     changed = {"requested_reduction_kw": new.excluded.requested_reduction_kw}
     key = [column.name for column in event_requests.primary_key]
@@ -484,7 +484,7 @@ def put_request(event_id: str, at: datetime, kw: float) -> Insert:
 
 
 def keep_request(event_id: str, at: datetime, kw: float) -> Insert:
-    """The request of an event from a time on, unless it is stored."""
+    """Insert the request of an event from a time on, unless it exists."""
     row = {"event_id": event_id, "at": at, "requested_reduction_kw": kw}
     return insert(event_requests).values(row).on_conflict_do_nothing()
 
@@ -495,10 +495,10 @@ def forget_requests(event_id: str, after: datetime | None = None) -> Delete:
     return statement if after is None else statement.where(event_requests.c.at > after)
 
 
-def change_event(event: PlannedEvent, notes: list[dict[str, Any]], *, is_told_anew: bool) -> Update:
-    """Store a changed event; `is_told_anew`: notified VENs are notified again."""
+def change_event(event: PlannedEvent, notes: list[dict[str, Any]], *, is_renotified: bool) -> Update:
+    """Store a changed event; `is_renotified`: notified VENs are notified again."""
     values = {**_planned_values(event), "notes": notes}
-    if is_told_anew:
+    if is_renotified:
         values["terms_revision"] = events.c.terms_revision + 1
     return update(events).where(events.c.event_id == event.event_id).values(values)
 
@@ -508,5 +508,5 @@ def _change(event_id: str, *conditions: ColumnElement[bool]) -> Update:
 
 
 def notify_event(event_id: str) -> Select[object, object]:
-    """Delivered when this transaction commits."""
+    """Notify of a changed event when this transaction commits."""
     return event_changed(event_id)

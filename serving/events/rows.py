@@ -1,4 +1,4 @@
-"""The row of an event, which queries, rules and shapes share."""
+"""The row of an event, shared by queries, rules and shapes."""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from serving.events.terms import StoredInterval
 
 
 class EventRow(NamedTuple):
-    """An event with its progress: of the database, or of an entry of the log of changes."""
+    """An event with its progress, from the database or from an entry of the change log."""
 
     event_id: str
     status: EventStatus

@@ -37,8 +37,8 @@ FIXED_ONCE_TOLD = {
 
 
 class EventRules(Struct, frozen=True):
-    """How late a start may be and still mean "now"; how long before the start VENs are notified by default;
-    the primary baseline; the longest duration; what decides which VENs are passed over; and the calendar.
+    """How late a start may be and still mean "now"; the default lead time of notifications; the primary
+    baseline; the longest duration; the rules by which VENs are passed over; and the calendar.
     """
 
     start_grace: timedelta = timedelta(minutes=5)
@@ -55,7 +55,7 @@ class EventRules(Struct, frozen=True):
 
 
 class PlannedEvent(Struct, frozen=True):
-    """A new row of `events`; what it aims at is that of `schemas.demand_response.groups.Targets`."""
+    """A new row of `events`; its targets are those of `schemas.demand_response.groups.Targets`."""
 
     event_id: str
     start_time: datetime
@@ -76,12 +76,12 @@ class PlannedEvent(Struct, frozen=True):
 
     @property
     def requests(self) -> list[tuple[datetime, float]]:
-        """The requests by start time, kW; empty where it is the same throughout."""
+        """Return the requests by start time, kW; empty if the request is constant."""
         return requests(self.intervals, self.requested_reduction_kw, self.start_time, self.end_time)
 
 
 class ClaimedVens(Struct, frozen=True):
-    """The VENs that an event wants, and when; None for everybody, also who comes later."""
+    """The VENs that an event claims, and when; None for all, also those registered later."""
 
     event_id: str
     priority: int
@@ -91,7 +91,7 @@ class ClaimedVens(Struct, frozen=True):
 
 
 def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEvent:
-    """The event of a request. A start that passed within `start_grace` means at once.
+    """Return the event of a request. A start that passed within `start_grace` means at once.
 
     Raises:
         InvalidRequestError: its times or its id are not allowed.
@@ -131,7 +131,7 @@ def planned(request: EventCreate, now: datetime, rules: EventRules) -> PlannedEv
 
 
 def _require_possible_by_load(event: EventCreate | PlannedEvent, load_types: list[str] | None) -> None:
-    """Refuse terms that a command to a single load cannot have."""
+    """Refuse terms that commands to single loads do not support."""
     if not load_types:
         return
     if event.direction == "increase":
@@ -152,7 +152,7 @@ def _spread_start(randomize_start_s: float, start: datetime, end: datetime) -> f
 
 
 def _lead_time(lead_time_s: float | None, load_types: list[str] | None, rules: EventRules) -> timedelta:
-    """How long before the start VENs are notified; commands to single loads are sent at the start."""
+    """Return the lead time of notifications; commands to single loads are sent at the start."""
     if load_types is None:
         return rules.lead_time if lead_time_s is None else timedelta(seconds=lead_time_s)
     if lead_time_s:
@@ -163,11 +163,11 @@ def _lead_time(lead_time_s: float | None, load_types: list[str] | None, rules: E
 
 
 def _new_targets(request: EventCreate) -> dict[str, list[str] | None]:
-    given = _given_targets(request.targets)
+    fields = _given_targets(request.targets)
     if request.ven_ids is not None:
-        _require_same(given, request.ven_ids)
-        given["ven_ids"] = request.ven_ids
-    targets = {name: _sorted(given.get(name)) for name in TARGETS}
+        _require_same(fields, request.ven_ids)
+        fields["ven_ids"] = request.ven_ids
+    targets = {name: _sorted(fields.get(name)) for name in TARGETS}
     if request.targets is not None and not any(targets.values()):
         raise InvalidRequestError(
             "targets must name a group, a type of load or a VEN; without targets everybody is asked"
@@ -176,7 +176,7 @@ def _new_targets(request: EventCreate) -> dict[str, list[str] | None]:
 
 
 def _given_targets(targets: TargetsGiven | UnsetType | None) -> dict[str, list[str] | None]:
-    """Those of a body's `targets`; if that is null, none of any kind."""
+    """Return the targets of a body's `targets`; none of any kind if that is null."""
     if targets is None:
         return {}
     return {
@@ -186,8 +186,8 @@ def _given_targets(targets: TargetsGiven | UnsetType | None) -> dict[str, list[s
     }
 
 
-def _require_same(given: Mapping[str, list[str] | None], ven_ids: Sequence[str] | None) -> None:
-    if "ven_ids" in given and _sorted(given["ven_ids"]) != _sorted(ven_ids):
+def _require_same(fields: Mapping[str, list[str] | None], ven_ids: Sequence[str] | None) -> None:
+    if "ven_ids" in fields and _sorted(fields["ven_ids"]) != _sorted(ven_ids):
         raise InvalidRequestError("venIds and targets.venIds differ: give one of them")
 
 
@@ -196,23 +196,23 @@ def _sorted(texts: Sequence[str] | None) -> list[str] | None:
 
 
 def changed_times_and_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
-    """The fields of a PATCH that differ from what GET shows; times are instants, an empty target is None."""
-    given = {
+    """Return the fields of a PATCH that differ from GET; times are instants, an empty target is None."""
+    fields = {
         name: value
         for name in (*TIMES, "requested_reduction_kw", "priority", "lead_time_s")
         if (value := getattr(request, name)) is not UNSET
     }
-    for name in TIMES.keys() & given.keys():
-        given[name] = _instant(TIMES[name], given[name])
-    changed = {name: value for name, value in given.items() if value != getattr(shown, name)}
+    for name in TIMES.keys() & fields.keys():
+        fields[name] = _instant(TIMES[name], fields[name])
+    changed = {name: value for name, value in fields.items() if value != getattr(shown, name)}
     return changed | _changed_targets(request, shown) | changed_terms(request, shown)
 
 
 def _changed_targets(request: EventUpdate, shown: Event) -> dict[str, list[str] | None]:
-    """Targets that differ from what GET shows. An empty list does not make everybody of some: null does."""
+    """Return targets that differ from GET. An empty list does not turn some VENs into all: null does."""
     before = {name: _sorted(getattr(shown.targets, path)) for name, path in TARGETS.items()}
-    given = dict.fromkeys(TARGETS) if request.targets is None else _given_targets(request.targets)
-    changed = {name: value for name, value in given.items() if _sorted(value) != before[name]}
+    fields = dict.fromkeys(TARGETS) if request.targets is None else _given_targets(request.targets)
+    changed = {name: value for name, value in fields.items() if _sorted(value) != before[name]}
     if request.ven_ids is not UNSET and _sorted(request.ven_ids) != before["ven_ids"]:
         _require_same(changed, request.ven_ids)
         changed["ven_ids"] = request.ven_ids
@@ -222,10 +222,10 @@ def _changed_targets(request: EventUpdate, shown: Event) -> dict[str, list[str] 
 
 
 def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
-    """An event of which VENs have been notified, with another end, request, targets or priority.
+    """Return an event with notified VENs, with another end, request, targets or priority.
 
     Raises:
-        ConflictError: something else is to change.
+        ConflictError: another field would change.
         InvalidRequestError: the end is not allowed.
     """
     fixed = [shown for name, shown in FIXED_ONCE_TOLD.items() if name in changes]
@@ -234,8 +234,8 @@ def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: E
             f"VENs have been sent event {row.event_id!r} already, and its {fixed[0]} cannot be changed any"
             " more: cancel it, and make another one. Its end, request, intervals, targets and priority can."
         )
-    kept = {name: getattr(row, name) for name in PlannedEvent.__struct_fields__}
-    event = PlannedEvent(**{**kept, **changes})
+    unchanged = {name: getattr(row, name) for name in PlannedEvent.__struct_fields__}
+    event = PlannedEvent(**{**unchanged, **changes})
     if "load_types" in changes and event.start_time > now:
         raise ConflictError(
             f"VENs have been sent event {row.event_id!r} ahead of its start, and its types of load cannot be"
@@ -246,8 +246,8 @@ def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: E
     _require_length(event.start_time, event.end_time, rules)
     _require_possible_by_load(event, event.load_types)
     _spread_start(event.randomize_start_s, event.start_time, event.end_time)
-    given = changes["intervals"] if "intervals" in changes else as_given(event.intervals)
-    intervals = checked_intervals(given, event.start_time, event.start_time, event.end_time)
+    new_intervals = changes["intervals"] if "intervals" in changes else as_given(event.intervals)
+    intervals = checked_intervals(new_intervals, event.start_time, event.start_time, event.end_time)
     return structs.replace(event, intervals=intervals)
 
 
@@ -258,8 +258,8 @@ def _require_length(start: datetime, end: datetime, rules: EventRules) -> None:
 
 
 def merged(row: EventRow, changes: Mapping[str, Any]) -> EventCreate:
-    """The request that would make an event as it is, with some changes."""
-    kept = {
+    """Return the request that would create the event as it is, with some changes."""
+    unchanged = {
         "start_time": row.start_time,
         "end_time": row.end_time,
         "requested_reduction_kw": row.requested_reduction_kw,
@@ -269,18 +269,18 @@ def merged(row: EventRow, changes: Mapping[str, Any]) -> EventCreate:
         "intervals": as_given(row.intervals),
     }
     targets = {name: changes.get(name, getattr(row, name)) for name in TARGETS}
-    given = {shown: targets[name] for name, shown in TARGETS.items()}
-    fields = {**kept, **{name: value for name, value in changes.items() if name not in TARGETS}}
-    fields["targets"] = TargetsGiven(**given) if any(given.values()) else None
+    new_targets = {shown: targets[name] for name, shown in TARGETS.items()}
+    fields = {**unchanged, **{name: value for name, value in changes.items() if name not in TARGETS}}
+    fields["targets"] = TargetsGiven(**new_targets) if any(new_targets.values()) else None
     times = {name: fields[name].isoformat() for name in TIMES}
     return EventCreate(id=row.event_id, **{**fields, **times})
 
 
 def require_free_path(requested_id: str | None, reserved: Sequence[str]) -> None:
-    """Refuse an id whose path would be that of another route.
+    """Refuse an id whose path is that of another route.
 
     Raises:
-        InvalidRequestError: it is one.
+        InvalidRequestError: it is.
     """
     if requested_id in reserved:
         raise InvalidRequestError(f"id must not be {requested_id!r}: that is a route")
@@ -289,14 +289,14 @@ def require_free_path(requested_id: str | None, reserved: Sequence[str]) -> None
 
 
 def require_free(event: ClaimedVens, others: Iterable[ClaimedVens]) -> None:
-    """Of two events that want the same VENs at the same time, the later one must have the higher priority.
+    """Require a higher priority of an event that claims the same VENs at the same time as earlier ones.
 
     Args:
         event: the new event.
         others: events that overlap with it.
 
     Raises:
-        ConflictError: one of them has the same VENs and no lower priority.
+        ConflictError: one of them claims the same VENs, and its priority is not lower.
     """
     for other in others:
         if other.priority >= event.priority and _share_vens(event.ven_ids, other.ven_ids):
@@ -307,19 +307,19 @@ def require_free(event: ClaimedVens, others: Iterable[ClaimedVens]) -> None:
 
 
 def require_still_free(event: ClaimedVens, before: ClaimedVens, others: Iterable[ClaimedVens]) -> None:
-    """As `require_free`, of an event that is changed: what it was beside already may stay beside it.
+    """Like `require_free`, for a changed event: events that it overlapped before are allowed.
 
     Raises:
-        ConflictError: it comes to want the same VENs as another, or to have the same priority.
+        ConflictError: it newly claims the same VENs as another, or newly has the same priority.
     """
     others = [other for other in others if other.event_id != event.event_id]
     require_free(
-        event, (other for other in others if other.priority == event.priority or not _met(before, other))
+        event, (other for other in others if other.priority == event.priority or not _compete(before, other))
     )
 
 
-def _met(event: ClaimedVens, other: ClaimedVens) -> bool:
-    """Whether two events have wanted the same VENs at the same time."""
+def _compete(event: ClaimedVens, other: ClaimedVens) -> bool:
+    """Return whether two events claim the same VENs at the same time."""
     at_once = other.start_time < event.end_time and other.end_time > event.start_time
     return at_once and _share_vens(event.ven_ids, other.ven_ids)
 

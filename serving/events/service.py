@@ -1,4 +1,4 @@
-"""Demand response events: read, created, cancelled and stopped."""
+"""Reads, creates, changes, cancels and stops demand response events."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -43,9 +43,9 @@ from serving.page import Page
 
 
 class EventReader:
-    """Reads events. Lists are iterators that hold a connection to their end.
+    """Reads events. Lists are iterators that hold a connection until they end.
 
-    Of settled events, VENs are shown by one baseline.
+    VENs of settled events are shown by one baseline.
     """
 
     def __init__(self, engine: Engine, baseline: BaselineName = PRIMARY) -> None:
@@ -81,7 +81,7 @@ class EventReader:
 
 
 EventFollower = Callable[[Connection, Event, datetime], None]
-"""Called in the transaction of each change, with the event as it is then and the time."""
+"""Called in the transaction of each change, with the changed event and the time."""
 
 
 def ignore(_connection: Connection, _event: Event, _now: datetime) -> None:
@@ -91,7 +91,7 @@ def ignore(_connection: Connection, _event: Event, _now: datetime) -> None:
 class EventWriter:
     """Writes events. The jobs notify the VENs, and start and end the events.
 
-    The follower is not called for changes in transactions of somebody else.
+    The follower is not called for changes in a caller's transaction.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class EventWriter:
 
         Raises:
             InvalidRequestError: the request contradicts itself or the rules.
-            ConflictError: its id exists, or another event needs the same VENs at that time.
+            ConflictError: its id exists, or another event claims the same VENs at that time.
         """
         now = self._clock()
         with self._engine.begin() as connection:
@@ -120,7 +120,7 @@ class EventWriter:
         return event
 
     def create_within(self, connection: Connection, request: EventCreate, now: datetime) -> Event:
-        """As `create`, in a transaction of somebody else."""
+        """Like `create`, in the caller's transaction."""
         event = planned(request, now, self._rules)
         connection.execute(queries.LOCK_NEW_EVENTS)
         _require_known(connection, event.ven_ids, event.group_ids)
@@ -133,7 +133,7 @@ class EventWriter:
         return shapes.event(_row(connection, event.event_id))
 
     def preview(self, request: EventCreate) -> EventPreview:
-        """What an event would do, were it shared out now; writes nothing.
+        """Return what an event would do if it were allocated now; writes nothing.
 
         Raises:
             InvalidRequestError, ConflictError: it could not be created.
@@ -162,7 +162,7 @@ class EventWriter:
             self._follow(connection, event_id, now)
 
     def cancel_within(self, connection: Connection, event_id: str, now: datetime) -> None:
-        """As `cancel`, in a transaction of somebody else."""
+        """Like `cancel`, in the caller's transaction."""
         status = _row(connection, event_id).status
         if status == "cancelled":
             return
@@ -173,7 +173,7 @@ class EventWriter:
         connection.execute(queries.notify_event(event_id))
 
     def stop(self, event_id: str) -> None:
-        """Complete an event that runs, cancel a scheduled one; one that is over stays as it is.
+        """Complete a running event, cancel a scheduled one; one that is over stays unchanged.
 
         Raises:
             NotFoundError: there is none.
@@ -187,13 +187,14 @@ class EventWriter:
                 self._follow(connection, event_id, now)
 
     def change(self, event_id: str, request: EventUpdate) -> Event:
-        """Change an event, also while it runs; the jobs notify the VENs that it concerns.
+        """Change an event, also while it runs; the jobs notify the affected VENs.
 
         Raises:
             NotFoundError: there is none.
             InvalidRequestError: the changed event contradicts itself or the rules.
-            ConflictError: it is over, VENs have been sent what is to change, or another event needs the same
-                VENs then.
+            ConflictError: it is over, VENs have been notified of what would change, or another event claims
+                the
+                    same VENs then.
         """
         now = self._clock()
         with self._engine.begin() as connection:
@@ -204,7 +205,7 @@ class EventWriter:
     def change_within(
         self, connection: Connection, event_id: str, request: EventUpdate, now: datetime
     ) -> Event:
-        """As `change`, in a transaction of somebody else."""
+        """Like `change`, in the caller's transaction."""
         connection.execute(queries.LOCK_NEW_EVENTS)
         row = _locked(connection, event_id)
         changes = changed_times_and_terms(request, shapes.event(row))
@@ -222,8 +223,8 @@ class EventWriter:
             _plan_requests(connection, event, event.requests)
         notes = self._notes(connection, event, now)
         in_commands = {*TOLD_IN_COMMANDS, *(["requested_reduction_kw"] if event.intervals else ())}
-        is_told_anew = not in_commands.isdisjoint(changes)
-        connection.execute(queries.change_event(event, notes, is_told_anew=is_told_anew))
+        is_renotified = not in_commands.isdisjoint(changes)
+        connection.execute(queries.change_event(event, notes, is_renotified=is_renotified))
         connection.execute(queries.notify_event(event_id))
         return shapes.event(_row(connection, event_id))
 
@@ -231,28 +232,28 @@ class EventWriter:
         self._follower(connection, shapes.event(_row(connection, event_id)), now)
 
     def flexibility_kw(self, connection: Connection, event: AskedEvent, now: datetime) -> float:
-        """What the VENs that an event would ask could shed now, kW."""
+        """Return the available power of the VENs that an event would select now, kW."""
         return float(connection.execute(queries.flexibility_kw(event, now, self._rules)).scalar_one())
 
     def start_of(self, connection: Connection, event_id: str) -> datetime:
-        """When an event starts, as it is stored."""
+        """Return the stored start of an event."""
         return _row(connection, event_id).start_time
 
     def _others(self, connection: Connection, event: PlannedEvent) -> list[ClaimedVens]:
-        """Events that run, or will run, at the same time."""
+        """Return events that run, or will run, at the same time."""
         rows = queries.at_the_same_time(event.start_time, event.end_time).all(connection)
         return [self._claimed(connection, row) for row in rows]
 
     def _claimed(
         self, connection: Connection, event: PlannedEvent | EventRow | OverlappingEventRow
     ) -> ClaimedVens:
-        """The VENs at which an event aims, as they are now."""
+        """Return the VENs that an event currently targets."""
         targeted = targeted_vens(Targets.of(event), self._rules.loads_gone_after)
         ven_ids = None if targeted is None else frozenset(connection.execute(targeted).scalars())
         return ClaimedVens(event.event_id, event.priority or 0, event.start_time, event.end_time, ven_ids)
 
     def _notes(self, connection: Connection, event: PlannedEvent, now: datetime) -> list[dict[str, Any]]:
-        """How many VENs would be passed over if it were shared out now; the jobs count again."""
+        """Return the numbers of VENs that would be passed over now; the jobs update them."""
         rows = connection.execute(queries.passed_over(event, now, self._rules)).all()
         return passed_over_notes(rows)
 

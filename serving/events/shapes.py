@@ -1,4 +1,4 @@
-"""From rows of events to the types of the API. No number and no word in them is null."""
+"""Converts rows of events to the types of the API. Their numbers and texts are never null."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,7 +45,7 @@ REASONS = ("error", "reason", "message")
 
 
 def _refusal(row: Row[Any]) -> str:
-    """Why a VEN does not take part: the words of its answer, or of the `data` in it; else the outbox's."""
+    """Return why a VEN does not take part, by its acknowledgement, or its `data`; else by the outbox."""
     answer = row.acknowledgement if isinstance(row.acknowledgement, dict) else {}
     data = answer.get("data")
     parts = (answer, data) if isinstance(data, dict) else (answer,)
@@ -97,21 +97,21 @@ def targets(row: EventRow | Targets | PlannedEvent) -> EventTargets:
 
 
 def lead_time_s(row: EventRow) -> float:
-    """As it was set; else what `EVENTS_LEAD_TIME_S` made of it."""
+    """Return the lead time as set; else the one stored by `EVENTS_LEAD_TIME_S`."""
     if row.lead_time_s is not None:
         return float(row.lead_time_s)
     return 0.0 if row.notify_at is None else max(0.0, (row.start_time - row.notify_at).total_seconds())
 
 
 def _shown_end(row: EventRow) -> datetime:
-    """When it ended, once it has; of one that was cancelled before its start, when it was to end."""
+    """Return the actual end, once it has ended; the planned end if it was cancelled before its start."""
     if row.ended_at is None or row.ended_at <= row.start_time:
         return row.end_time
     return min(row.end_time, row.ended_at)
 
 
 def _actual_kw(row: EventRow) -> float | None:
-    """As settled; until then the mean of what has been measured. None where it is not known."""
+    """Return the settled delivery; before that the mean of the measurements. None if unknown."""
     if row.is_settled:
         return row.actual_reduction_kw
     if row.delivered_kwh is None or row.refreshed_at is None:

@@ -1,4 +1,4 @@
-"""What an event aims at exists."""
+"""Checks that the targets of an event exist."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from serving.errors import InvalidRequestError
 
 
 def require_known_vens(connection: Connection, ven_ids: Sequence[str]) -> None:
-    """Refuse ids that name no registered VEN.
+    """Refuse ids of unregistered VENs.
 
     Raises:
         InvalidRequestError: one of them does not.
@@ -20,18 +20,18 @@ def require_known_vens(connection: Connection, ven_ids: Sequence[str]) -> None:
 
 
 def require_known_groups(connection: Connection, group_ids: Sequence[str]) -> None:
-    """Refuse ids that name no group.
+    """Refuse ids of unknown groups.
 
     Raises:
         InvalidRequestError: one of them does not.
     """
     query = select(groups.c.group_id).where(groups.c.group_id.in_(group_ids))
-    known = connection.execute(query).scalars().all() if group_ids else []
-    _require(group_ids, known, "targets.groups", "group")
+    existing = connection.execute(query).scalars().all() if group_ids else []
+    _require(group_ids, existing, "targets.groups", "group")
 
 
-def _require(named: Sequence[str], known: Sequence[str], field: str, noun: str) -> None:
-    unknown = sorted(set(named) - set(known))
+def _require(named: Sequence[str], existing: Sequence[str], field: str, noun: str) -> None:
+    unknown = sorted(set(named) - set(existing))
     if unknown:
         more = f", and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise InvalidRequestError(f"{field} names {unknown[0]!r}{more}: there is no such {noun}")

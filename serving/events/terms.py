@@ -1,4 +1,4 @@
-"""What an event asks beyond its start, end and kW: direction, intervals, spread starts, limits. Pure."""
+"""An event's terms beyond start, end and kW: direction, intervals, random delays, limits. Pure."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -17,35 +17,35 @@ TERMS = (
     "import_limit_kw",
     "export_limit_kw",
 )
-"""Fields of bodies and columns of `events` alike."""
+"""Names of both fields of bodies and columns of `events`."""
 
 TOLD_IN_COMMANDS = ("intervals", "stagger_return_s", "import_limit_kw", "export_limit_kw")
-"""VENs that were notified are notified again when one of them changes."""
+"""Terms whose change is sent to notified VENs again."""
 
 TOLERANCE_S = 0.001
-"""Sums of seconds may be off by so much."""
+"""Tolerance of sums of seconds."""
 
 StoredInterval = dict[str, float]
-"""`duration_s` and `target_kw`, as `events.intervals` has them."""
+"""`duration_s` and `target_kw`, as in `events.intervals`."""
 
 
 def checked_intervals(
-    given: Sequence[EventInterval] | None, first: datetime, start: datetime, end: datetime
+    intervals: Sequence[EventInterval] | None, first: datetime, start: datetime, end: datetime
 ) -> list[StoredInterval] | None:
-    """Intervals as they are stored; None where there are none.
+    """Return intervals as they are stored; None without any.
 
     Args:
-        given: as a body has them.
-        first: from when they count: the start in the body.
-        start: when the event starts; what lies before it is cut off.
-        end: when the event ends.
+        intervals: of a body.
+        first: start of the first interval: the start in the body.
+        start: of the event; earlier parts are cut off.
+        end: of the event.
 
     Raises:
-        InvalidRequestError: they are not contiguous from the start on, or reach beyond the end.
+        InvalidRequestError: they are not contiguous from the start, or extend beyond the end.
     """
     stored: list[StoredInterval] = []
     offset_s = 0.0
-    for number, interval in enumerate(given or ()):
+    for number, interval in enumerate(intervals or ()):
         _require_contiguous(number, interval, offset_s)
         cut_s = max(0.0, (start - first).total_seconds() - offset_s)
         offset_s += interval.duration_s
@@ -68,7 +68,7 @@ def _require_contiguous(number: int, interval: EventInterval, offset_s: float) -
 
 
 def as_given(stored: Iterable[StoredInterval] | None) -> list[EventInterval]:
-    """Stored intervals as the API has them."""
+    """Return stored intervals as the API shows them."""
     intervals: list[EventInterval] = []
     offset_s = 0.0
     for each in stored or ():
@@ -80,11 +80,11 @@ def as_given(stored: Iterable[StoredInterval] | None) -> list[EventInterval]:
 def requests(
     intervals: Sequence[StoredInterval] | None, rest_kw: float, start: datetime, end: datetime
 ) -> list[tuple[datetime, float]]:
-    """The requested power by start time, kW: a step function. None without intervals.
+    """Return the requested power by start time, kW: a step function. None without intervals.
 
     Args:
         intervals: as they are stored.
-        rest_kw: what it asks for after the last one.
+        rest_kw: the request after the last one.
         start: of the event.
         end: of the event.
     """
@@ -97,11 +97,11 @@ def requests(
 
 
 def changed_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
-    """Those terms of a PATCH that differ from what GET shows; None for what is taken away."""
-    given = {name: value for name in TERMS if (value := getattr(request, name)) is not UNSET}
+    """Return the terms of a PATCH that differ from GET; None for removed ones."""
+    terms = {name: value for name in TERMS if (value := getattr(request, name)) is not UNSET}
     return {
         name: value or None if name == "intervals" else value
-        for name, value in given.items()
+        for name, value in terms.items()
         if _comparable(value) != _comparable(getattr(shown, name))
     }
 

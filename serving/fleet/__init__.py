@@ -1,1 +1,1 @@
-"""The latest values of VENs and loads, their totals, and forecasts: read, never written."""
+"""Reads the latest values of VENs and loads, their totals, and forecasts; never writes them."""

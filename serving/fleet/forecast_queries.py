@@ -1,4 +1,4 @@
-"""Statements that read the forecast by type of load."""
+"""The SQL of the forecast by load type."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,18 +26,18 @@ class ForecastRow(NamedTuple):
 
 
 def origin() -> Select[datetime]:
-    """The first half hour of the forecast when it was made; no row without one."""
+    """Select the first half hour of the forecast when it was computed; no row without one."""
     return select(load_type_forecasts.c.origin).limit(1)
 
 
 def types() -> Select[str]:
-    """The types of load of which there is a forecast."""
+    """Select the load types with a forecast."""
     load_type = load_type_forecasts.c.load_type
     return select(load_type).distinct().order_by(load_type)
 
 
 def half_hours(types: Sequence[str], start: datetime | None, end: datetime | None) -> Query[ForecastRow]:
-    """The forecasts of types, one after the other, of half hours that a range touches, ends included."""
+    """Select the forecasts of types, one after the other, for half hours in a range, ends included."""
     row = load_type_forecasts.c
     query = select(*fields_of(ForecastRow, load_type_forecasts)).where(row.load_type.in_(types))
     if start is not None:

@@ -1,4 +1,4 @@
-"""The forecast by type of load, as the job `forecast` made it last."""
+"""Reads the last forecast by load type of the job `forecast`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from serving.fleet import forecast_queries as queries
 from serving.fleet.forecast_queries import ForecastRow
 
 LATE = timedelta(hours=2)
-"""A forecast is renewed each half hour; an older one gets a note."""
+"""Age from which a forecast gets a note; it is recomputed each half hour."""
 
 NOT_YET = "There is no forecast yet: the job `forecast` makes it of whole half hours in which loads reported."
 TOO_FEW = "Too few similar days for {types}: a forecast needs {days} on which loads reported it at that time."
@@ -35,7 +35,7 @@ class Selected(Struct, frozen=True):
 
 
 class ForecastReader:
-    """Reads what is stored; by `clock` it is old or not."""
+    """Reads the stored forecast; `clock` decides whether it is outdated."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], time_zone: str = "UTC") -> None:
         self._engine = engine
@@ -43,13 +43,13 @@ class ForecastReader:
         self._time_zone = time_zone
 
     def total(self, within: Period = EVERYTHING) -> Forecast:
-        """Of all loads together."""
+        """Return the forecast of all loads together."""
         selected = self._read(lambda _connection: [TOTAL], within)
         points = [ForecastPoint(*_powers(row)) for row in selected.rows]
         return Forecast(selected.origin, self._time_zone, points, self._note(selected))
 
     def by_type(self, types: Sequence[str], within: Period = EVERYTHING) -> LoadTypeForecasts:
-        """Of some types of load, or of all.
+        """Return the forecast of some load types, or of all.
 
         Raises:
             NotFoundError: there is no forecast of one of the types, but of others.
@@ -86,7 +86,7 @@ def _chosen(connection: Connection, types: Sequence[str]) -> Sequence[str]:
 
 
 class Powers(NamedTuple):
-    """The values of a point behind its type, in its order."""
+    """The values of a point after its type, in its order."""
 
     timestamp: datetime
     used_p10_kw: float | None

@@ -1,4 +1,4 @@
-"""Statements that read and change groups of VENs."""
+"""The SQL that reads and changes groups of VENs."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,7 +15,7 @@ from schemas.tables.registry import groups
 from serving.page import Page
 
 LOCK_TARGETS = locks.exclusive(locks.NEW_EVENT)
-"""No event is created, or gets other targets, to the end of the transaction."""
+"""The lock that prevents new events and changed targets to the end of the transaction."""
 
 
 class GroupRow(NamedTuple):
@@ -48,7 +48,7 @@ def _groups() -> Relation:
 
 
 def add_group(values: Mapping[str, object]) -> ReturningInsert[str]:
-    """No row comes back if there is one with this id."""
+    """Insert a group; returns no row if the id exists."""
     return insert(groups).values(**values).on_conflict_do_nothing().returning(groups.c.group_id)
 
 
@@ -57,7 +57,7 @@ def change_group(group_id: str, values: Mapping[str, object]) -> Update:
 
 
 def event_that_aims_at(group_id: str) -> Select[str]:
-    """An event that is to come, or runs, and asks the members of a group."""
+    """Select an event that is scheduled or runs, and targets a group."""
     aims = events.c.group_ids.cast(JSONB).has_key(group_id)
     return (
         select(events.c.event_id)

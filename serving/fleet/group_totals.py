@@ -1,4 +1,4 @@
-"""Totals of a group's members, as jobs keep them of the whole network."""
+"""Totals of a group's members, like those that jobs compute for the whole network."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class VenSums(NamedTuple):
 
 
 class LoadSums(NamedTuple):
-    """Sums over loads of one type that are, or are not, enabled and controllable."""
+    """Sums over loads of one type, by whether they are enabled and controllable."""
 
     load_type: str | None
     enabled: bool
@@ -50,7 +50,7 @@ def load_sums(gone_after: timedelta | None, member: CTE) -> Query[LoadSums]:
 
 
 def energy_since(midnight: datetime, member: CTE) -> Select[float]:
-    """The energy that members have used since an instant, kWh, of what the history lane has consumed; null
+    """Select the energy that members have used since an instant, kWh, as consumed by the history lane; null
     without a slot.
     """
     history = ven_history.c
@@ -71,7 +71,7 @@ def energy_since(midnight: datetime, member: CTE) -> Select[float]:
 
 
 def efficiency_percent(member: CTE) -> Select[float]:
-    """Delivered and requested power of members in running events; null where none is measured."""
+    """Select delivered over requested power of members in running events, percent; null if unmeasured."""
     part, now = event_participations.c, event_reductions.c
     requested_kw = func.sum(part.requested_reduction_kw)
     return (
@@ -86,7 +86,7 @@ def efficiency_percent(member: CTE) -> Select[float]:
 def network_stats(
     vens: Sequence[VenSums], loads: Sequence[LoadSums], energy_today_kwh: float | None, percent: float | None
 ) -> NetworkStats:
-    """The totals of sums by status and by load type (`schemas.devices.totals`)."""
+    """Return the totals from sums by status and by load type (`schemas.devices.totals`)."""
     reporting_vens = sum(row.reporting_vens for row in vens)
     used_kw = sum(row.used_power_kw for row in vens)
     whole_kw = sum(row.whole_shed_power_kw for row in vens)
@@ -106,7 +106,7 @@ def network_stats(
 
 
 def load_type_stats(loads: Sequence[LoadSums]) -> list[LoadTypeStats]:
-    """The totals of each load type, sorted by type."""
+    """Return the totals of each load type, sorted by type."""
     by_type = defaultdict[str, list[LoadSums]](list)
     for row in loads:
         by_type[row.load_type or UNKNOWN_TYPE].append(row)

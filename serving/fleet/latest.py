@@ -1,4 +1,4 @@
-"""The latest values of one VEN and its loads, each in one statement and one round trip."""
+"""Reads the latest values of one VEN and its loads, in one statement and one round trip each."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ _VEN_FROM = _LOADS_FROM + len(LoadRow._fields)
 
 
 class LatestReader:
-    """Reads values as recent as the last message; lists of all VENs are as old as the last cycle."""
+    """Reads values including the last stored message; lists of all VENs are as old as the last cycle."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class LatestReader:
         return shapes.load(loads[0])
 
     def newest_ts(self, ven_id: str) -> datetime | None:
-        """The newest device time of a VEN, consumed by a lane or pending; None without any."""
+        """Return the newest device time of a VEN, consumed by a lane or pending; None without any."""
         [(_, ts)] = self._rows(queries.newest_ts(ven_id))
         return ts
 
     def _of_ven(self, ven_id: str, query: Query[VenWithLoad]) -> tuple[Sequence[object], list[LoadRow]]:
-        """The columns of the VEN itself, and its loads.
+        """Return the columns of the VEN itself, and its loads.
 
         Raises:
             NotFoundError: there is no such VEN.
@@ -63,9 +63,9 @@ class LatestReader:
         return ven, [load for load in loads if load.load_id is not None]
 
     def _rows(self, query: Query[RowT]) -> list[RowT]:
-        """Runs a query for the days that were pending when they were last read; again if there are others."""
+        """Run a query for the cached pending days; if they are not complete, reload them and run it again."""
         while True:
             rows = self._pool.rows(query.with_values(self._pending.values()))
-            if rows[0][0]:  # all that is pending was read
+            if rows[0][0]:  # all pending batches were read
                 return rows
             self._pending.reload()

@@ -1,6 +1,6 @@
-"""The latest of one VEN: what the snapshot lane has kept of it, and what that lane has not consumed yet.
+"""The SQL of one VEN's latest values: the snapshot, merged with batches that the lane has not consumed yet.
 
-Both are merged as the lane merges them: of each field, the value with the latest device time.
+They are merged as the lane does it: for each field, the value with the latest device time wins.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from serving.db.pending import covers_all_pending, within_days_pending
 from serving.db.statements import VEN_ID
 
 ENTRIES = ((ven_load_samples, 1), (ven_load_descriptions, 0))
-"""Tables with values of loads; at the same device time the greater rank wins."""
+"""Tables with values of loads; a tie of device times is broken by the greater rank."""
 
 VEN_FIELDS = {
     "shed_power_kw": "ts",
@@ -38,7 +38,7 @@ VEN_FIELDS = {
     "used_power_kw": "used_power_ts",
     "status": "status_ts",
 }
-"""The fields of a VEN that answers have, and the column with the time of each."""
+"""The fields of a VEN in responses, and the column with the time of each."""
 
 VEN_COLUMNS = [
     ven_snapshots.c[name] for name in dict.fromkeys((*VEN_FIELDS, *VEN_FIELDS.values(), "received_at"))
@@ -49,48 +49,48 @@ T = TypeVar("T")
 
 
 def is_complete() -> Subquery:
-    """A row: whether all days that the snapshot lane has pending are among the statement's values."""
+    """Select whether all pending days of the snapshot lane are among the statement's values."""
     return select(covers_all_pending(LANE).scalar_subquery().label("is_complete")).subquery("completeness")
 
 
 def new_of_load(table: Table, load_id: ColumnElement[str]) -> Relation:
-    """Rows of pending batches that bring values of a load."""
+    """Select rows of pending batches with values of a load."""
     return _new(table, [table.c.load_id]).where(*_of(table, load_id))
 
 
 def latest_of_ven() -> Subquery:
-    """A row like that of `ven_snapshots`, with the fields that answers have; or none."""
-    kept = select(ven_snapshots.c.ven_id, *VEN_COLUMNS).where(ven_snapshots.c.ven_id == VEN_ID)
-    rows = union_all(kept, _new_reports(), _new_statuses()).subquery()
+    """Select a row like that of `ven_snapshots`, with the fields of responses; or none."""
+    snapshot = select(ven_snapshots.c.ven_id, *VEN_COLUMNS).where(ven_snapshots.c.ven_id == VEN_ID)
+    rows = union_all(snapshot, _new_reports(), _new_statuses()).subquery()
     fields = [_newest(rows.c[field], rows.c[order]) for field, order in VEN_FIELDS.items()]
     received_at = func.max(rows.c.received_at).label("received_at")
     return select(rows.c.ven_id, received_at, *fields).group_by(rows.c.ven_id).subquery("latest")
 
 
 def latest_of_loads(load_id: ColumnElement[str] | None = None) -> Subquery:
-    """Rows like those of `load_snapshots`: of all loads of a VEN, or of one."""
-    kept = select(load_snapshots.c.ven_id, load_snapshots.c.load_id, load_snapshots.c.ts, *LOAD_COLUMNS)
-    kept = kept.where(*_of(load_snapshots, load_id))
+    """Select rows like those of `load_snapshots`, for all loads of a VEN or for one."""
+    snapshot = select(load_snapshots.c.ven_id, load_snapshots.c.load_id, load_snapshots.c.ts, *LOAD_COLUMNS)
+    snapshot = snapshot.where(*_of(load_snapshots, load_id))
     new = (_new_entries(table, rank).where(*_of(table, load_id)) for table, rank in ENTRIES)
-    rows = union_all(kept, *new).subquery()
+    rows = union_all(snapshot, *new).subquery()
     fields = [_newest(rows.c[field], rows.c[f"{field}_stamp"]) for field in LOAD_FIELDS]
     keys = (rows.c.ven_id, rows.c.load_id)
     return select(*keys, func.max(rows.c.ts).label("ts"), *fields).group_by(*keys).subquery("latest")
 
 
 def newest_ts_of_ven() -> ScalarSelect[datetime]:
-    """The device time of a VEN's newest report; null without any."""
-    kept = select(ven_snapshots.c.ts).where(ven_snapshots.c.ven_id == VEN_ID)
+    """Select the device time of a VEN's newest report; null without any."""
+    snapshot = select(ven_snapshots.c.ts).where(ven_snapshots.c.ven_id == VEN_ID)
     new = _new(ven_telemetry, [ven_telemetry.c.ts]).where(ven_telemetry.c.ven_id == VEN_ID)
-    rows = union_all(kept, new).subquery()
+    rows = union_all(snapshot, new).subquery()
     return select(func.max(rows.c.ts)).scalar_subquery()
 
 
 def newest_ts_of_loads() -> Select[datetime]:
-    """The newest device time of what is stored of a VEN's loads, `ts`; null without any."""
-    kept = select(load_snapshots.c.ts).where(load_snapshots.c.ven_id == VEN_ID)
+    """Select the newest device time of a VEN's loads, `ts`; null without any."""
+    snapshot = select(load_snapshots.c.ts).where(load_snapshots.c.ven_id == VEN_ID)
     new = (_new(table, [table.c.ts]).where(table.c.ven_id == VEN_ID) for table, _rank in ENTRIES)
-    rows = union_all(kept, *new).subquery()
+    rows = union_all(snapshot, *new).subquery()
     return select(func.max(rows.c.ts).label("ts"))
 
 
@@ -101,7 +101,7 @@ def _new_reports() -> Relation:
 
 
 def _new_statuses() -> Relation:
-    """All of a VEN, which are few: the ledger does not know their times."""
+    """Select all statuses of a VEN, which are few: the ledger does not record their times."""
     status = ven_statuses.c
     values = {"status": status.status, "status_ts": status.ts}
     pending = select(_batches().c.batch_id)
@@ -118,7 +118,7 @@ def _new_entries(table: Table, rank: int) -> Relation:
 
 
 def _new(table: Table, columns: Sequence[ColumnElement[object]]) -> Relation:
-    """Rows of batches that are pending; their days spare the other partitions, and the locks on them."""
+    """Select rows of pending batches; their days prune other partitions, and avoid locks on them."""
     batches = _batches()
     return (
         select(*columns)
@@ -147,7 +147,7 @@ def _of(table: Table, load_id: ColumnElement[str] | None) -> list[ColumnElement[
 def _as(
     columns: Sequence[ColumnElement[object]], values: Mapping[str, ColumnElement[object]]
 ) -> list[ColumnElement[object]]:
-    """Columns of these names and types; null without a value."""
+    """Return columns of these names and types; null without a value."""
     return [values.get(column.name, cast(null(), column.type)).label(column.name) for column in columns]
 
 

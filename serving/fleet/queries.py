@@ -1,4 +1,4 @@
-"""The latest of the network, of VENs and of their loads."""
+"""The SQL of the latest values of the network, of VENs and of their loads."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -60,7 +60,7 @@ from serving.page import Page
 UNKNOWN_STATUS = "unknown"
 REPORTED_EVENT = events.alias("reported_event")
 RECENT_ANSWERS = 5
-"""Acknowledged commands of a VEN that make up its response time."""
+"""The number of last acknowledged commands that determine a VEN's response time."""
 
 
 class LoadRow(NamedTuple):
@@ -145,9 +145,9 @@ MOST: BindParameter[int] = bindparam("most", type_=BigInteger)
 
 
 def network() -> Query[NetworkRow]:
-    """The network's totals; no row before the jobs have run for the first time.
+    """Select the network's totals; no row before the jobs have run for the first time.
 
-    With `efficiency_percent`: the present reduction of the running events over the requested one.
+    With `efficiency_percent`: the current reduction of the running events over the requested one.
     """
     progress = event_progress.c
     delivered = 100 * func.sum(progress.current_reduction_kw) / func.sum(events.c.requested_reduction_kw)
@@ -181,15 +181,15 @@ def _registered_ven() -> Select[str]:
 
 
 def reported_load(ven_id: str, load_id: str) -> Query[tuple[bool]]:
-    """A row if the load was ever reported: in the snapshot, or in raw rows that it does not include yet.
+    """Select a row if the load was ever reported: in the snapshot, or in pending raw rows.
 
-    Needs the days of pending batches among its values.
+    It needs the days of pending batches among its values.
     """
     return Query(tuple, _reported_load(), {"ven_id": ven_id, "load_id": load_id})
 
 
 def load_in_snapshot(ven_id: str, load_id: str) -> Query[tuple[bool]]:
-    """A row if the load is in the snapshot."""
+    """Select a row if the load is in the snapshot."""
     return Query(tuple, _load_in_snapshot(), {"ven_id": ven_id, "load_id": load_id})
 
 
@@ -205,12 +205,12 @@ def _reported_load() -> Select[bool]:
 
 
 def _stored_load() -> Select[str]:
-    kept = load_snapshots.c
-    return select(kept.load_id).where(kept.ven_id == VEN_ID, kept.load_id == LOAD_ID)
+    snapshot = load_snapshots.c
+    return select(snapshot.load_id).where(snapshot.ven_id == VEN_ID, snapshot.load_id == LOAD_ID)
 
 
 class Membership(Struct, frozen=True):
-    """A group, and how far a load may lie behind its VEN and still count."""
+    """A group, and how far a load may lag behind its VEN."""
 
     group_id: str
     gone_after: timedelta | None
@@ -220,7 +220,7 @@ class Membership(Struct, frozen=True):
 
 
 class TypedLoads(Struct, frozen=True):
-    """VENs with a load of any of these types, and how far a load may lie behind its VEN and still count."""
+    """VENs with a load of any of these types, and how far a load may lag behind its VEN."""
 
     load_types: Sequence[str]
     gone_after: timedelta | None
@@ -230,11 +230,11 @@ class TypedLoads(Struct, frozen=True):
 
 
 Selection = Membership | TypedLoads
-"""Of which VENs a list is."""
+"""The VENs of a list."""
 
 
 def current_vens(page: Page, among: Sequence[Selection] = ()) -> Query[VenRow]:
-    """Registered VENs with the latest of each, by id."""
+    """Select registered VENs with their latest values, by id."""
     return Query(VenRow, _vens_with(ven_snapshots, page, among))
 
 
@@ -274,22 +274,22 @@ def _vens_with(latest: FromClause, page: Page, among: Sequence[Selection] = ()) 
 
 
 def _active_event_id(latest: FromClause) -> ColumnElement[str | None]:
-    """The event that the newest report names; null for one that is over, which some VENs go on naming."""
+    """The event named by the newest report; null if it is over, as some VENs continue to name it."""
     reported = REPORTED_EVENT.c
-    # One comparison each: statements that are prepared cannot expand an IN.
+    # One comparison each: prepared statements cannot expand an IN.
     is_over = or_(*(reported.status == ended for ended in ENDED_EVENTS), reported.ended_at.is_not(None))
     return case((is_over, null()), else_=latest.c.event_id)
 
 
 def vens_up_to(most: int, page: Page, among: Sequence[Selection] = ()) -> Select[int]:
-    """How many VENs a page has, counted no further than this."""
+    """Count the VENs of a page, up to a limit."""
     limit = most if page.limit is None else min(page.limit, most)
     of_page = _vens_with(ven_snapshots, Page(limit, page.after), among).with_only_columns(vens.c.ven_id)
     return select(func.count()).select_from(of_page.subquery())
 
 
 def _described_loads(latest: FromClause) -> Relation:
-    """The latest of loads, by VEN and load, also of those that are gone."""
+    """Select the latest values of loads, by VEN and load, including loads that are gone."""
     return (
         select(
             latest.c.ven_id,
@@ -309,7 +309,7 @@ def _described_loads(latest: FromClause) -> Relation:
 
 
 def loads_of(ven_ids: Sequence[str], gone_after: timedelta | None) -> Query[LoadRow]:
-    """The loads of some VENs, by VEN and load."""
+    """Select the loads of VENs, by VEN and load."""
     ven_id = load_snapshots.c.ven_id
     loads = (
         _described_loads(load_snapshots)
@@ -320,11 +320,11 @@ def loads_of(ven_ids: Sequence[str], gone_after: timedelta | None) -> Query[Load
 
 
 VenWithLoad = tuple[object, ...]
-"""Whether all that is pending was read; then a `LoadRow`, or nulls; and a `VenRow`, or its `ven_id`."""
+"""Whether all pending batches were read; then a `LoadRow`, or nulls; and a `VenRow`, or its `ven_id`."""
 
 
 def ven_with_loads(ven_id: str, gone_after: timedelta | None) -> Query[VenWithLoad]:
-    """A VEN, in each row with one of its loads, or with nulls if it has none."""
+    """Select a VEN, in each row with one of its loads, or with nulls if it has none."""
     return Query(tuple, _ven_with_loads(gone_after), {"ven_id": ven_id})
 
 
@@ -340,7 +340,7 @@ def load(ven_id: str, load_id: str, gone_after: timedelta | None) -> Query[VenWi
 
 
 def newest_ts(ven_id: str) -> Query[tuple[bool, datetime | None]]:
-    """The newest device time of what is stored of a VEN and its loads."""
+    """Select the newest device time of a VEN and its loads."""
     return Query(tuple, _newest_ts(), {"ven_id": ven_id})
 
 
@@ -352,7 +352,7 @@ def _newest_ts() -> Relation:
 
 
 def _current_loads(latest: FromClause, gone_after: timedelta | None) -> Relation:
-    """The loads of one VEN that are not gone, as of its last message."""
+    """Select the loads of one VEN that are not gone, as of its last message."""
     return _described_loads(latest).where(~is_gone(gone_after, newest_ts_of_ven(), latest))
 
 
@@ -364,7 +364,7 @@ def _ven_with_loads(gone_after: timedelta | None) -> Relation:
 
 @cache
 def _loads_of_ven(gone_after: timedelta | None) -> Relation:
-    """Without a range of ids, PostgreSQL skips from load to load in the index, to the times that count."""
+    """Select loads without a range of ids, so that PostgreSQL skips from load to load in the index."""
     of_page = _current_loads(latest_of_loads(), gone_after).limit(MOST)
     return _in_rows(_registered_ven().subquery("ven"), of_page.subquery("load"))
 
@@ -383,7 +383,7 @@ def _load(gone_after: timedelta | None) -> Relation:
 
 
 def _in_rows(ven: Subquery, loads: Subquery) -> Relation:
-    """Whether all that is pending was read, and one load, in each row; nulls if there is no load."""
+    """Select whether all pending batches were read, and one load in each row; nulls without loads."""
     complete = is_complete()
     return (
         select(complete, *fields_of(LoadRow, loads), *ven.c)
@@ -397,10 +397,10 @@ def _in_rows(ven: Subquery, loads: Subquery) -> Relation:
 def ven_summaries(
     page: Page, gone_after: timedelta | None, among: Sequence[Selection] = ()
 ) -> Query[VenSummaryRow]:
-    """The list view: registered VENs with what each could shed now.
+    """Select the list view: registered VENs with their shed capability.
 
-    The loads of all VENs of the page are summed up in one pass: joined VEN by VEN, they were all read for
-    each VEN once statistics said that a VEN has most of them.
+    The loads of all VENs of the page are summed in one pass. A join by VEN would read all loads for each VEN
+    if statistics suggest that a VEN has most of them.
     """
     ven = _vens_with(ven_snapshots, page, among).cte("page").prefix_with("MATERIALIZED")
     sheddable = _sheddable_of_page(ven, gone_after, are_neighbours=not among)
@@ -421,9 +421,9 @@ def ven_summaries(
 
 
 def _sheddable_of_page(page: CTE, gone_after: timedelta | None, *, are_neighbours: bool) -> CTE:
-    """What each VEN of a page could shed, kW, of its loads that are enabled; VENs without loads are left out.
+    """Select the shed capability of enabled loads of each VEN of a page, kW; VENs without loads are left out.
 
-    A page of all VENs is a run of neighbours by id, so a range of ids finds its loads.
+    A page of all VENs is contiguous by id, so a range of ids selects its loads.
     """
     ven_id = load_snapshots.c.ven_id
     first, last = (select(edge(page.c.ven_id)).scalar_subquery() for edge in (func.min, func.max))
@@ -439,7 +439,7 @@ def _sheddable_of_page(page: CTE, gone_after: timedelta | None, *, are_neighbour
 
 
 def _response_ms(ven_id: ColumnElement[str]) -> ColumnElement[float]:
-    """The mean time from sending to acknowledgement, over the last commands of a VEN; null without any."""
+    """The mean time from sending to acknowledgement over a VEN's last commands; null without any."""
     answer = commands.alias()
     last = (
         select((extract("epoch", answer.c.acknowledged_at - answer.c.sent_at) * 1000).label("ms"))

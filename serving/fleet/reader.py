@@ -1,4 +1,4 @@
-"""Lists of VENs and the totals, as of the last cycle of the snapshot lane."""
+"""Reads lists of VENs and totals, as of the last cycle of the snapshot lane."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -21,7 +21,7 @@ from serving.fleet.queries import Membership, Selection, TypedLoads, VenRow, Ven
 from serving.page import Page
 
 VENS_AT_FIRST = 100
-"""VENs of the first block, and those that are read before a response begins."""
+"""VENs of the first block, and VENs that are read before a response begins."""
 
 VENS_AT_ONCE = 500
 SUMMARIES_AT_ONCE = 1_000
@@ -29,7 +29,7 @@ VenT = TypeVar("VenT", VenRow, VenSummaryRow)
 
 
 class FleetReader:
-    """Reads lists and totals. Lists are iterators that hold a connection, with one snapshot, to their end."""
+    """Reads lists and totals. Lists are iterators that hold a connection with one snapshot until they end."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class FleetReader:
         return shapes.EMPTY_NETWORK if row is None else shapes.network_stats(row, self._today())
 
     def network_of(self, group_id: str) -> NetworkStats:
-        """The totals of a group's members.
+        """Return the totals of a group's members.
 
         Raises:
             NotFoundError: there is no such group.
@@ -63,7 +63,7 @@ class FleetReader:
         return group_totals.network_stats(vens, loads, energy_kwh, percent)
 
     def version(self) -> Hashable:
-        """Changes with each refresh of the totals, and each day."""
+        """Return a version that changes with each refresh of the totals, and each day."""
         with self._engine.connect() as connection:
             refreshed_at = connection.execute(queries.refreshed_at()).scalar_one_or_none()
         return refreshed_at, self._today()
@@ -76,7 +76,7 @@ class FleetReader:
             return [shapes.load_type_stats(row) for row in queries.load_types().each(connection)]
 
     def load_types_of(self, group_id: str) -> list[LoadTypeStats]:
-        """The totals of the loads of a group's members.
+        """Return the totals of the loads of a group's members.
 
         Raises:
             NotFoundError: there is no such group.
@@ -87,7 +87,7 @@ class FleetReader:
         return group_totals.load_type_stats(loads)
 
     def vens(self, page: Page, group_id: str | None = None) -> Iterator[Ven]:
-        """VENs with their loads, block by block; of all VENs, or of a group's members.
+        """Yield VENs with their loads, block by block: all VENs, or a group's members.
 
         Raises:
             NotFoundError: there is no such group.
@@ -103,7 +103,7 @@ class FleetReader:
     def at_first(
         self, page: Page, short: int, group_id: str | None = None, load_types: Sequence[str] = ()
     ) -> int:
-        """How many VENs of a page to read before the response begins: at least all if fewer than `short`."""
+        """Return how many VENs of a page to read before the response begins: all if fewer than `short`."""
         with snapshot(self._engine) as connection:
             among = self._among(connection, group_id, load_types)
             vens = connection.execute(queries.vens_up_to(short, page, among)).scalar_one()
@@ -112,7 +112,7 @@ class FleetReader:
     def ven_summaries(
         self, page: Page, group_id: str | None = None, load_types: Sequence[str] = ()
     ) -> Iterator[VenSummary]:
-        """VENs, one line each; of all VENs, of a group's members, of those that have loads of some types.
+        """Yield summaries of VENs: of all, of a group's members, or of those with loads of some types.
 
         Raises:
             NotFoundError: there is no such group.
@@ -149,14 +149,14 @@ class FleetReader:
 def _pages(
     connection: Connection, query: Callable[[Page], Query[VenT]], page: Page, first: int, most: int
 ) -> Iterator[Sequence[VenT]]:
-    """A list in blocks by id, the first ones short, so that the response begins soon."""
-    after, left, part = page.after, page.limit, first
-    while left is None or left > 0:
-        size = part if left is None else min(left, part)
+    """Yield a list in blocks by id, the first ones short, so that the response begins soon."""
+    after, remaining, part = page.after, page.limit, first
+    while remaining is None or remaining > 0:
+        size = part if remaining is None else min(remaining, part)
         block = query(Page(size, after)).all(connection)
         if block:
             yield block
         if len(block) < size:
             return
-        after, left = block[-1].ven_id, None if left is None else left - size
+        after, remaining = block[-1].ven_id, None if remaining is None else remaining - size
         part = min(2 * part, most)

@@ -1,4 +1,4 @@
-"""From rows of VENs, loads and totals to the types of the API, rounded by the contract."""
+"""Converts rows of VENs, loads and totals to the types of the API, rounded by the contract."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -24,11 +24,11 @@ EMPTY_NETWORK = NetworkStats(
     total_house_power_today=None,
     network_efficiency=None,
 )
-"""Before the jobs have run for the first time."""
+"""The totals before the jobs have run for the first time."""
 
 
 def network_stats(row: NetworkRow, today: date) -> NetworkStats:
-    """The totals; yesterday's energy is not today's, should the jobs have stopped before midnight."""
+    """Return the totals; if the jobs stopped before midnight, yesterday's energy is not shown as today's."""
     average_kw = row.household_usage_kw / row.reporting_vens if row.reporting_vens else None
     return NetworkStats(
         ven_count=row.ven_count,
@@ -122,7 +122,7 @@ def _is_located(row: VenRow | VenSummaryRow) -> bool:
 
 
 def place_label(latitude_deg: float | None, longitude_deg: float | None) -> str:
-    """A location in the list of VENs; empty without one."""
+    """Return the label of a location in the list of VENs; empty without one."""
     if latitude_deg is None or longitude_deg is None:
         return ""
     return f"{latitude_deg:.4f}, {longitude_deg:.4f}"

@@ -1,1 +1,1 @@
-"""Histories: which buckets serve a request, their queries, and their points."""
+"""Histories: the plan of buckets for a request, their queries, and their points."""

@@ -1,4 +1,4 @@
-"""Raw rows of days that retention has dropped, from the archive."""
+"""Reads raw rows of days that retention has dropped from the archive."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ COLUMNS = ("ven_id", "load_id", "ts", "used_power_kw", "shed_power_kw")
 
 
 class ArchiveView(Struct, frozen=True):
-    """The archive as of a transaction: a `RawArchive`. Files of dropped days are only added to."""
+    """The archive as of a transaction: a `RawArchive`. Files are only added to dropped days."""
 
     connection: Connection
     folder: ArchiveFolder
@@ -36,14 +36,14 @@ class ArchiveView(Struct, frozen=True):
         return {column.name: column.to_list() for column in frame}
 
     def _files(self, table: str, start: datetime, end: datetime) -> Iterator[ArchivedFile]:
-        """Those whose rows the summary counts, in this snapshot."""
+        """Return the files whose rows the summary counts, in this snapshot."""
         for content in self.connection.execute(_manifests(start, end)).scalars():
             manifest = msgspec.convert(content, Manifest)
             yield from (each for each in manifest.of_table(table) if each.in_summary)
 
 
 def archive_view(connection: Connection, folder: ArchiveFolder | None) -> ArchiveView | None:
-    """The archive in the snapshot of a transaction; None without one."""
+    """Return the archive in the snapshot of a transaction; None without one."""
     if folder is None:
         return None
     since = connection.execute(select(archives.c.since)).scalar_one_or_none()

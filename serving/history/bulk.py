@@ -1,4 +1,4 @@
-"""Many histories in one answer, one after the other: read some at a time, from one snapshot."""
+"""Many histories in one response, one after the other, read some at a time from one snapshot."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,24 +39,24 @@ from serving.history.service import (
     HistorySubject,
     blocks_of,
     in_parts,
-    naming_quicker,
     query_of,
     resolutions_s_of,
+    suggesting_faster,
     with_horizons,
 )
 
 ROWS_AT_ONCE = 10_000
-"""Rows that one statement reads of several histories, at most; a longer history is read by itself."""
+"""Most rows that one statement reads for several histories; a longer history is read by itself."""
 
 HISTORIES_AT_ONCE = 500
 COUNTED_PER_POINT = 10
-"""How many buckets of the summary are counted for each point that an answer may have; then it is too long."""
+"""Most buckets of the summary for each allowed point of a response, beyond which it is too long."""
 
 Select = Callable[[Connection], Selection]
 
 
 class RowShapes(Struct, frozen=True):
-    """The types of rows with powers and with energies, and whether rows have the events of their VEN."""
+    """The types of rows with powers and with energies, and whether rows contain events."""
 
     power: Any
     energy: Any
@@ -73,7 +73,7 @@ LOAD_TYPES = RowShapes(LoadTypePowerRow, LoadTypeEnergyRow)
 
 
 class BulkHistories:
-    """Reads many histories. The iterator of an answer holds a connection, with one snapshot, to its end."""
+    """Reads many histories. The iterator of a response holds a connection with one snapshot."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class BulkHistories:
         self._archive = archive
 
     def vens(self, request: HistoryRequest, ven_ids: Sequence[str], group_id: str | None) -> History:
-        """Of VENs by id, of the members of a group, or of all VENs, each as its own history is."""
+        """Return histories of VENs by id, of a group's members, or of all VENs, like single histories."""
         if ven_ids:
             return self._history(VENS, request, partial(selection.vens_by_id, ven_ids=ven_ids))
         if group_id is not None:
@@ -102,16 +102,16 @@ class BulkHistories:
         return self._history(VENS, request, selection.all_vens)
 
     def groups(self, request: HistoryRequest, group_id: str | None) -> History:
-        """The total of a group, or of each."""
+        """Return the total history of one group, or of each."""
         totals = partial(selection.group_totals, group_id=group_id, gone_after=self._gone_after)
         return self._history(GROUPS, request, totals)
 
     def loads(self, request: HistoryRequest, types: Sequence[str]) -> History:
-        """Of the loads of some types, or of all, each as its own history is."""
+        """Return histories of the loads of some types, or of all, each like a single history."""
         return self._history(LOADS, request, partial(selection.loads_of_types, types=types))
 
     def load_types(self, request: HistoryRequest, types: Sequence[str]) -> History:
-        """The total of each of some types of load, or of all types."""
+        """Return the total history of each of some load types, or of all types."""
         return self._history(LOAD_TYPES, request, partial(selection.type_totals, types=types))
 
     def _history(self, shapes: RowShapes, request: HistoryRequest, select: Select) -> History:
@@ -128,7 +128,7 @@ class BulkHistories:
             hold_raw(connection)
             days = constants_of_pending(connection)
             selected = select(connection)
-            with naming_quicker(selected.series, request):
+            with suggesting_faster(selected.series, request):
                 extent_us = self._require_few_points(connection, selected, request, days)
                 if extent_us is None:
                     return
@@ -146,10 +146,10 @@ class BulkHistories:
         request: HistoryRequest,
         days: Mapping[str, datetime],
     ) -> tuple[int, int] | None:
-        """The first and the last instant to read; None if there is nothing.
+        """Return the first and the last instant to read; None if nothing is stored.
 
         Raises:
-            TooManyPointsError: the answer may have more points than an answer may have.
+            TooManyPointsError: the response could exceed the limit of points.
         """
         if not selected.columns:
             return None
@@ -172,7 +172,7 @@ class BulkHistories:
 
 
 def _stored_us(connection: Connection, subjects: Iterable[HistorySubject]) -> list[int | None]:
-    """The first and the last instant at which something may be stored of any subject."""
+    """Return the first and the last instant at which rows of any subject may be stored."""
     ends = [queries.extent(each.series, each.values).one(connection) for each in subjects]
     first, last = ([microseconds(end) for end in each if end is not None] for each in zip(*ends, strict=True))
     return [min(first, default=None), max(last, default=None)]
@@ -185,7 +185,7 @@ def _rows_of(
     extent_us: tuple[int, int],
     shapes: RowShapes,
 ) -> Iterator[Any]:
-    """The rows of the histories of a part, one history after the other."""
+    """Yield the rows of a part's histories, one history after the other."""
     make, _ = AGGREGATES[request.aggregate]
     spans = _spans(connection, part, request) if shapes.has_events else {}
     for key, blocks in _blocks_by_key(connection, part, request, extent_us):
@@ -198,7 +198,7 @@ def _rows_of(
 def _blocks_by_key(
     connection: Connection, part: SelectionPart, request: HistoryRequest, extent_us: tuple[int, int]
 ) -> Iterator[tuple[Key, Iterator[Columns]]]:
-    """Blocks of columns, without those of the key, for each history of a part that has any."""
+    """Yield blocks of columns, without the key, for each history of a part that has any."""
     if len(part.columns) == 1:  # it may be long
         [key] = part.columns
         yield key, blocks_of(in_parts(connection, part.subject, request, extent_us), len(key))
@@ -216,7 +216,7 @@ def _blocks_by_key(
 def _spans(
     connection: Connection, part: SelectionPart, request: HistoryRequest
 ) -> dict[Key, list[EventSpan]]:
-    """When the VENs of a part took part in events."""
+    """Return when the VENs of a part took part in events."""
     ven_ids = [ven_id for [ven_id] in part.columns]
     spans: dict[Key, list[EventSpan]] = defaultdict(list)
     for row in events.participations_of(ven_ids, request.start_us, request.end_us).each(connection):

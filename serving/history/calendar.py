@@ -24,23 +24,23 @@ MONTHS = 12
 FIRST_US = microseconds(datetime.min.replace(tzinfo=UTC))
 LAST_US = microseconds(datetime.max.replace(tzinfo=UTC))
 LAST_YEAR_OF_RULES = 2040
-"""By then each zone has repeated its rules for years."""
+"""Year up to which changes of zones are checked; by then each zone has repeated its rules for years."""
 
 COARSEST_S = 3_600
 FINEST_S = 1
 
 
 class LocalBuckets(Struct, frozen=True):
-    """Buckets of so many units in a time zone, by its IANA name."""
+    """Buckets of a number of units in a time zone, by its IANA name."""
 
     count: int
     unit: Unit
     zone: str
 
     def bucket_us(self, at_us: int) -> tuple[int, int]:
-        """The bucket that an instant lies in: its start and its end, microseconds since the Unix epoch."""
+        """Return start and end of the bucket that contains an instant, microseconds since the Unix epoch."""
         number = self._number(from_microseconds(at_us).astimezone(ZoneInfo(self.zone)).date())
-        # Where clocks go back over midnight, a date comes twice.
+        # Where clocks go back over midnight, a date occurs twice.
         while self._start_us(number) > at_us:
             number -= 1
         while (end_us := self._start_us(number + 1)) <= at_us:
@@ -78,7 +78,7 @@ class LocalBuckets(Struct, frozen=True):
 
 @lru_cache(maxsize=64)
 def step_s(zone: str) -> int:
-    """The widest step, up to an hour, on whose multiples since the Unix epoch every local day begins, s."""
+    """Return the widest step, s, up to an hour, on whose multiples since the Unix epoch local days begin."""
     days = (date(LAST_YEAR_OF_RULES, 1, 1) - FIRST_DAY).days
     step = COARSEST_S
     for number in range(1, days):
@@ -89,9 +89,9 @@ def step_s(zone: str) -> int:
 
 
 def base_granularity_s(zone: str, *, by_slots: bool) -> int:
-    """The width of fixed buckets that make up those of any calendar in a zone, s.
+    """Return the width of fixed buckets from which all calendar buckets of a zone can be summed, s.
 
-    Energies come in slots of five minutes: one that a border cuts counts where it begins.
+    Energies come in slots of five minutes: one that spans a border counts where it begins.
     """
     step = step_s(zone)
     return step if not by_slots or step % SLOT_S == 0 else SLOT_S
@@ -105,7 +105,7 @@ class Columns(NamedTuple):
 
 
 def gathered(blocks: Iterable[Columns], calendar: LocalBuckets) -> Iterator[Columns]:
-    """Blocks of columns, with fixed buckets, as one block with a calendar's buckets; values are added up."""
+    """Sum blocks of columns with fixed buckets to one block with a calendar's buckets."""
     starts, sums = list[datetime](), list[list[float]]()
     end_us = -1
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Limits on the points of a history, and which granularity keeps within them. Pure."""
+"""Limits on the points of a history, and the granularity that keeps within them. Pure."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece
 
 MAX_POINTS = 1_000_000
 ROUND_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 21_600, 43_200, 86_400)
-"""Granularities that are suggested."""
+"""Granularities that errors suggest."""
 
 SMALL_POINTS = 1_001
-"""A thousand whole buckets, of which one may be cut in two."""
+"""Buckets of a part: a thousand whole ones, of which one may be cut in two."""
 
 SMALL_ROWS = 100_000
 AHEAD_US = 300 * MICROSECONDS_PER_S
@@ -21,7 +21,7 @@ UNITS = ((3_600, "h"), (60, "m"), (1, "s"))
 
 
 def too_slow(request: HistoryRequest, resolutions_s: Sequence[int]) -> TooSlowError | None:
-    """The error that names a quicker granularity; None if there is none."""
+    """Return the error that suggests a faster granularity; None if there is none."""
     quick_s = quick_granularity_s(request.granularity_s, resolutions_s)
     if quick_s is None:
         return None
@@ -33,7 +33,7 @@ def too_slow(request: HistoryRequest, resolutions_s: Sequence[int]) -> TooSlowEr
 
 
 def quick_granularity_s(granularity_s: int, resolutions_s: Sequence[int]) -> int | None:
-    """The finest round one, no finer than this, that coarser buckets make up; None if there is none."""
+    """Return the finest round granularity, not finer than this, that coarser buckets serve, if any."""
     used_s = max((each for each in resolutions_s if granularity_s % each == 0), default=0)
     coarser_s = [each for each in resolutions_s if each > used_s]
     for round_s in ROUND_S:
@@ -46,7 +46,7 @@ def quick_granularity_s(granularity_s: int, resolutions_s: Sequence[int]) -> int
 def too_many_points(
     request: HistoryRequest, first_us: int, last_us: int, points: int, max_points: int
 ) -> TooManyPointsError:
-    """The error for a history from `first_us` to `last_us`; it names a granularity that is allowed."""
+    """Return the error for a history from `first_us` to `last_us`; it suggests an allowed granularity."""
     fitting_s = fitting_granularity_s(first_us, last_us, max_points, request.aggregate)
     return TooManyPointsError(
         f"granularity must be {as_text(fitting_s)} or coarser, or the range shorter: "
@@ -58,7 +58,7 @@ def too_many_points(
 def too_many_rows(
     request: HistoryRequest, first_us: int, last_us: int, points: int, max_points: int, histories: int
 ) -> TooManyPointsError:
-    """The error for an answer of several histories, with ways to request less."""
+    """Return the error for a response with several histories; it suggests ways to request less."""
     each = max(1, max_points // histories)
     fitting_s = fitting_granularity_s(first_us, last_us, each, request.aggregate)
     coarser = f"granularity must be {as_text(fitting_s)} or coarser, or " if histories <= max_points else ""
@@ -70,7 +70,7 @@ def too_many_rows(
 
 
 def answered_buckets(request: HistoryRequest, first_us: int, last_us: int) -> int:
-    """How many buckets of an answer a range touches; those of a calendar are counted by their least width."""
+    """Count the buckets of a response in a range; those of a calendar by their smallest width."""
     if request.calendar is None:
         return buckets(first_us, last_us, request.granularity_s)
     width_s = LEAST_DAYS[request.calendar.unit] * request.calendar.count * ROUND_S[-1]
@@ -78,7 +78,7 @@ def answered_buckets(request: HistoryRequest, first_us: int, last_us: int) -> in
 
 
 def is_short(request: HistoryRequest, max_points: int) -> bool:
-    """Whether a range is too short for too many points, whatever is stored."""
+    """Return whether a range is too short for too many points, whatever is stored."""
     if request.start_us is None or request.end_us is None:
         return False
     return buckets(request.start_us, request.end_us - 1, request.granularity_s) <= max_points
@@ -87,14 +87,14 @@ def is_short(request: HistoryRequest, max_points: int) -> bool:
 def is_small(
     request: HistoryRequest, pieces: Sequence[Piece], now_us: int, raw_rows_per_s: float, max_points: int
 ) -> bool:
-    """Whether a history has few points, and takes few rows, whatever is stored: so it need not be streamed.
+    """Return whether a history has few points from few rows, whatever is stored: it need not be streamed.
 
     Args:
         request: the request; without an end it ends about now, as devices' clocks do.
         pieces: the plan for it.
         now_us: the time.
-        raw_rows_per_s: how many raw rows a second has, at a guess.
-        max_points: how many an answer may have at all.
+        raw_rows_per_s: estimated raw rows per second.
+        max_points: limit of points of a response.
     """
     end_us = now_us + AHEAD_US if request.end_us is None else request.end_us
     if request.start_us is None or request.start_us >= end_us:
@@ -111,20 +111,20 @@ def is_small(
 
 
 def buckets(first_us: int, last_us: int, granularity_s: int) -> int:
-    """How many buckets a range touches."""
+    """Count the buckets that overlap a range."""
     width_us = granularity_s * MICROSECONDS_PER_S
     return max(0, last_us // width_us - first_us // width_us + 1)
 
 
 def points_per_bucket(width_s: int, granularity_s: int) -> int:
-    """How many points, at most, the samples in one bucket of the summary make."""
+    """Return the most points that the samples in one bucket of the summary yield."""
     if granularity_s % width_s == 0:
         return 1
     return width_s // granularity_s + (0 if width_s % granularity_s == 0 else 2)
 
 
 def fitting_granularity_s(first_us: int, last_us: int, max_points: int, aggregate: str = "sum") -> int:
-    """The finest round granularity with which a range has few enough buckets, and the aggregate a meaning."""
+    """Return the finest round granularity valid for the aggregate that keeps a range within the limit."""
     for granularity_s in (each for each in ROUND_S if aggregate == "sum" or each % SLOT_S == 0):
         if buckets(first_us, last_us, granularity_s) <= max_points:
             return granularity_s
@@ -135,13 +135,13 @@ def fitting_granularity_s(first_us: int, last_us: int, max_points: int, aggregat
 
 
 def as_text(granularity_s: int) -> str:
-    """A granularity as the parameter has it, such as `5m`."""
+    """Return a granularity in the parameter's form, such as `5m`."""
     unit_s, unit = next((size, unit) for size, unit in UNITS if granularity_s % size == 0)
     return f"{granularity_s // unit_s}{unit}"
 
 
 def extent(request: HistoryRequest, stored: Sequence[int | None]) -> tuple[int, int] | None:
-    """The first and last instant that a history can have; None if of its range nothing is stored."""
+    """Return the first and last instant that a history can have; None if nothing is stored in its range."""
     first_us, last_us = stored
     if first_us is None or last_us is None:
         return None

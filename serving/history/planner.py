@@ -1,4 +1,4 @@
-"""The plan of a history request: which buckets of which resolution answer it exactly. Pure.
+"""Plans a history request: selects the buckets, by resolution, that serve it exactly. Pure.
 
 Times are whole microseconds since the Unix epoch, ranges half-open, None an open end.
 """
@@ -24,7 +24,7 @@ NO_HORIZONS: Mapping[int, int] = MappingProxyType({})
 
 
 class RawArchive(Protocol):
-    """Raw rows that retention has dropped, since a time; None: since ever."""
+    """The archive of dropped raw rows, from a time on; None: from the beginning."""
 
     @property
     def since_us(self) -> int | None: ...
@@ -32,7 +32,7 @@ class RawArchive(Protocol):
     def rows(
         self, table: str, start_us: int | None, end_us: int, key: Mapping[str, object]
     ) -> Mapping[str, list[object]]:
-        """Columns of the rows of a range, of the VENs and loads that a key names."""
+        """Return the columns of a range's rows, for the VENs and loads of a key."""
         ...
 
 
@@ -44,17 +44,17 @@ class HistoryRequest(Struct, frozen=True):
     granularity_s: int
     aggregate: Aggregate = "sum"
     horizons_us: Mapping[int, int] = NO_HORIZONS
-    """Since when each resolution (0: raw rows) is kept; without an entry, since ever."""
+    """Horizon of each resolution (0: raw rows); without an entry nothing was deleted."""
     calendar: LocalBuckets | None = None
-    """What the buckets are gathered to, if anything."""
+    """The calendar's buckets into which fixed ones are summed, if any."""
     archive: RawArchive | None = None
 
 
 class Piece(Struct, frozen=True):
     """A part of a range and the resolution that serves it; None means raw rows.
 
-    A closed one lies before the raw rows that are kept: what comes now does not count there any more, and raw
-    rows are read from the archive.
+    A closed one lies before the horizon of raw rows: late rows do not count there any more, and raw rows are
+    read from the archive.
     """
 
     resolution_s: int | None
@@ -68,7 +68,7 @@ class Piece(Struct, frozen=True):
 
 
 class Era(Struct, frozen=True):
-    """A part of a range in which the same resolutions are kept, raw rows (0) perhaps among them."""
+    """A part of a range in which the same resolutions are kept, possibly with raw rows (0)."""
 
     start_us: int | None
     end_us: int | None
@@ -82,21 +82,22 @@ class Era(Struct, frozen=True):
 
 
 def plan(request: HistoryRequest, resolutions_s: Sequence[int]) -> list[Piece]:
-    """Cover a range once, never twice, from the coarsest buckets that fit, and its edges from finer ones.
+    """Cover a range exactly once with the coarsest buckets that fit, and its edges with finer ones.
 
     Args:
         request: the request.
-        resolutions_s: what the summary has; those that do not divide the granularity cannot serve it.
+        resolutions_s: of the summary; those that do not divide the granularity cannot serve it.
 
     Returns:
-        Pieces in the order of time. A rollup piece begins and ends on borders of its own resolution. Where
-        retention has left nothing fine enough, the finest buckets that remain count whole, where they begin.
+        Pieces in order of time. A piece of buckets begins and ends on borders of its own resolution. Where
+        retention has left no fine enough resolution, the finest remaining buckets count whole, where they
+        begin.
     """
     return [piece for era in _eras(request, resolutions_s) for piece in _serve(era, request.granularity_s)]
 
 
 def next_cut_us(at_us: int, granularity_s: int, most_buckets: int) -> int:
-    """Where a history may be cut in two after some buckets: on a border of theirs, and of the summary's.
+    """Return where a history may be cut after some buckets: on a border of theirs, and of the summary's.
 
     Retention leaves buckets of up to an hour, which count where they begin.
     """
@@ -106,7 +107,7 @@ def next_cut_us(at_us: int, granularity_s: int, most_buckets: int) -> int:
 
 
 def shortfall(request: HistoryRequest, resolutions_s: Sequence[int]) -> str | None:
-    """Why retention keeps the answer from being exact, as a text for the client; None if it is exact."""
+    """Return a warning for the client if retention makes the response inexact; None if it is exact."""
     eras = list(_eras(request, resolutions_s))
     edges = {request.start_us, request.end_us} - {None}
     coarse_s = 0
@@ -134,22 +135,24 @@ def _instant(us: int) -> str:
 
 
 def _eras(request: HistoryRequest, resolutions_s: Sequence[int]) -> Iterator[Era]:
-    """The range, cut at each horizon; the time of which nothing is kept is left out."""
+    """Yield the range, cut at each horizon, without the time for which nothing is kept."""
     sources_s = (RAW_S, *sorted(resolutions_s))
     since_us = {source_s: request.horizons_us.get(source_s) for source_s in sources_s}
     archived_us = None if request.archive is None else request.archive.since_us
     ends_us = {*since_us.values(), archived_us}
     cuts = sorted({us for us in ends_us if us is not None and _is_inside(us, request)})
     for start_us, end_us in pairwise([request.start_us, *cuts, request.end_us]):
-        kept = (s for s, us in since_us.items() if us is None or (start_us is not None and us <= start_us))
-        kept_s = tuple(kept)
+        available = (
+            s for s, us in since_us.items() if us is None or (start_us is not None and us <= start_us)
+        )
+        kept_s = tuple(available)
         is_archived = RAW_S not in kept_s and _has(request.archive, start_us)
         if kept_s or is_archived:
             yield Era(start_us, end_us, kept_s, is_archived)
 
 
 def _has(archive: RawArchive | None, start_us: int | None) -> bool:
-    """Whether an archive has all raw rows that were dropped from a time on."""
+    """Return whether an archive has all raw rows that were dropped from a time on."""
     if archive is None or archive.since_us is None:
         return archive is not None
     return start_us is not None and start_us >= archive.since_us
@@ -176,7 +179,7 @@ def _serve(era: Era, granularity_s: int) -> Iterator[Piece]:
 
 
 def _closed_width_s(era: Era, granularity_s: int) -> int:
-    """The finest that is kept, unless a coarser one fits the granularity and both edges as well."""
+    """Return the finest kept width, unless a coarser one fits the granularity and both edges as well."""
     edges = [us for us in (era.start_us, era.end_us) if us is not None]
     for width_s in sorted(era.kept_s, reverse=True):
         fits = all(edge % (width_s * MICROSECONDS_PER_S) == 0 for edge in edges)

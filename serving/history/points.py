@@ -1,4 +1,4 @@
-"""The points of a history, from columns; those of a VEN with the event that they lie in. Pure."""
+"""Builds the points of a history from columns; those of a VEN with their event. Pure."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +15,13 @@ from serving.history.calendar import Columns
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest
 
 TIE_MARGIN = 0.499
-"""In thousandths: a number that is nearer than this to a whole one is no tie between two."""
+"""In thousandths: a number at most this far from a whole one is not a tie."""
 
 Point = PowerPoint | EnergyPoint
 
 
 class EventSpan(Struct, frozen=True):
-    """The time that a VEN took part in an event, half-open, and the reduction that it should deliver."""
+    """The half-open time of a VEN's participation in an event, and its requested reduction."""
 
     start_us: int
     end_us: int
@@ -32,12 +32,12 @@ class EventSpan(Struct, frozen=True):
 def with_events(
     points: Iterable[Point], spans: Iterable[EventSpan], request: HistoryRequest
 ) -> Iterator[Point]:
-    """The points of a VEN, each with the first event that has any of its bucket's time.
+    """Yield the points of a VEN, each with the first event that overlaps its bucket.
 
     Args:
-        points: in the order of time, of a shape that has a place for it.
+        points: in order of time, of a shape with fields for the event.
         spans: by start.
-        request: it has the width of a bucket.
+        request: gives the width of a bucket.
     """
     ahead, width_us, calendar = deque(spans), request.granularity_s * MICROSECONDS_PER_S, request.calendar
     for point in points:
@@ -74,7 +74,7 @@ def energy_points(columns: Columns, shape: Callable[..., EnergyPoint]) -> Iterab
 
 
 def mean_points(columns: Columns, shape: Callable[..., PowerPoint]) -> Iterable[PowerPoint]:
-    """Average kW: the energy over the hours of the slots that have samples."""
+    """Return points of mean kW: the energy over the hours of the slots that have samples."""
     used_kwh, shed_kwh, hours = columns.values
     used_kw, shed_kw = map(truediv, used_kwh, hours), map(truediv, shed_kwh, hours)
     return map(shape, columns.buckets, all_rounded(used_kw), all_rounded(shed_kw))
@@ -86,10 +86,10 @@ def event_span(row: ParticipationRow | VenParticipationRow) -> EventSpan:
 
 
 def all_rounded(values: Iterable[float]) -> list[float]:
-    """`rounded` of each value, in half the time.
+    """Round each value as `rounded` does, in half the time.
 
-    Below 2^40, the nearest whole number of thousandths divided by 1000 is what `round` gives, unless the
-    value lies near a tie between two; those are left to `round`.
+    Below 2^40, the nearest whole number of thousandths divided by 1000 equals the result of `round`, unless
+    the value is near a tie; those are left to `round`.
     """
     return [
         whole / 1000

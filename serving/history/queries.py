@@ -1,7 +1,7 @@
-"""One statement, and so one view of the database, for a history: summary, what is pending, raw edges.
+"""The SQL of a history, one statement and so one snapshot: the summary, pending batches, raw edges.
 
-What a statement looks like follows from which pieces its plan has, not from where they begin and end: so
-few statements serve all requests, and each is built once.
+A statement depends on the kinds of pieces in its plan, not on where they begin and end: so few statements
+serve all requests, and each is compiled once.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -63,11 +63,11 @@ from serving.history.limits import points_per_bucket
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece, plan
 
 STATEMENTS = 256
-"""Of each kind; the pieces that a plan can have make some dozens."""
+"""Size of the cache of statements of each kind; plans have some dozens of combinations of pieces."""
 
 DAY = timedelta(days=1)
 NO_KEY: Mapping[str, object] = MappingProxyType({})
-"""The key of what is not kept by VEN."""
+"""The key of series that are not stored by VEN."""
 
 ARCHIVED: dict[str, TypeEngine[Any]] = {
     "ven_id": Text(),
@@ -79,19 +79,20 @@ ARCHIVED: dict[str, TypeEngine[Any]] = {
 """Columns of archived rows."""
 
 BucketRow = tuple[object, ...]
-"""The start of a bucket, sums of numbers in it, and the keys of its entity, as far as it has any."""
+"""The start of a bucket, its sums, and the keys of its entity, if any."""
 
 
 @cache
 def since() -> Select[int, datetime]:
-    """Since when which resolution is kept."""
+    """Select the horizons of all resolutions."""
     return select(horizons.c.resolution_s, horizons.c.since)
 
 
 class Series(Struct, frozen=True):
-    """Whose history: the raw samples, their buckets, the lane that keeps these, and what names the entity.
+    """The source of a history: raw samples, their buckets, the lane that maintains them, and the entity's
+    key.
 
-    `by` keeps entities apart where a query spans several.
+    `by` distinguishes entities if a query covers several.
     """
 
     raw: Table
@@ -101,29 +102,29 @@ class Series(Struct, frozen=True):
     of: tuple[str, ...] = ()
     by: tuple[str, ...] = ()
     raw_rows_per_s: float = 1
-    """At a guess: VENs report every few seconds."""
+    """Estimate: VENs report every few seconds."""
     members: CTE | None = None
-    """Only of these entities, by the columns `by`; which ones they are is a parameter."""
+    """Restricts to entities by the columns `by`; their keys are parameters."""
     adds_members: bool = False
-    """Whether the answer is the total of the members, not a row for each."""
+    """Whether the result is the total of the members, not a row for each."""
 
 
 NETWORK = Series(ven_telemetry, network_history, NETWORK_RESOLUTIONS_S, "snapshot", raw_rows_per_s=20_000)
 VEN = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", of=("ven_id",))
 LOAD = Series(ven_load_samples, load_history, ENTITY_RESOLUTIONS_S, "history", of=("ven_id", "load_id"))
 VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("ven_id",))
-"""All VENs, each on its own: what the network's energy is made of."""
+"""All VENs, each on its own: the network's energy is their sum."""
 
 
 @cache
 def group_series(gone_after: timedelta | None) -> Series:
-    """The members of a group, each on its own, so that their energies add up as the network's do."""
+    """Return the series of a group's members, each on its own: their energies are summed."""
     member = members(groups.c.group_id == bindparam("group_id"), gone_after).cte("group_member")
     return structs.replace(VENS, raw_rows_per_s=NETWORK.raw_rows_per_s, members=member, adds_members=True)
 
 
 def _listed(*columns: str) -> CTE:
-    """Entities whose keys are parameters: an array for each column."""
+    """Select entities whose keys are parameters: an array for each column."""
     arrays = [bindparam(f"{column}s", type_=ARRAY(Text)) for column in columns]
     return select(func.unnest(*arrays).table_valued(*columns).render_derived()).cte("listed")
 
@@ -138,7 +139,7 @@ TOTAL_OF_LISTED_LOADS = structs.replace(LISTED_LOADS, adds_members=True)
 
 
 def listed(series: Series, keys: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """The parameters of a series of listed entities."""
+    """Return the parameters of a series of listed entities."""
     return {f"{column}s": [key[place] for key in keys] for place, column in enumerate(series.by)}
 
 
@@ -152,32 +153,32 @@ def _group() -> Select[str]:
 
 
 class PieceShape(Struct, frozen=True):
-    """What a statement knows of a piece of a plan: its source, and the parameters that are its ends."""
+    """The part of a piece on which a statement depends: its source, and the parameters of its ends."""
 
     resolution_s: int | None = SLOT_S
     start: str | None = None
     end: str | None = None
     is_closed: bool = False
     archived: str | None = None
-    """What the names of the parameters with archived rows begin with; None if PostgreSQL has the raw rows."""
+    """Prefix of the parameters with archived rows; None if PostgreSQL has the raw rows."""
     begins_s: int | None = None
-    """The start is taken down to a multiple of this."""
+    """The start is rounded down to a multiple of this."""
     ends_s: int | None = None
-    """The end is taken up to a multiple of this."""
+    """The end is rounded up to a multiple of this."""
     beside: "PieceShape | None" = None
-    """Only what lies in this part, too."""
+    """Intersected with this part, if given."""
 
     @property
     def has_pending(self) -> bool:
-        """Whether there may be more in it than the summary knows."""
+        """Whether pending batches may have rows in it."""
         return self.resolution_s is not None and not self.is_closed
 
     def widened(self) -> "PieceShape":
-        """To the borders of wide slots."""
+        """Return the piece widened to the borders of wide slots."""
         return structs.replace(self, begins_s=slots.WIDEST_S, ends_s=slots.WIDEST_S)
 
     def near(self, other: "PieceShape") -> "PieceShape":
-        """What of it lies in the same wide slots as another part."""
+        """Return its part in the same wide slots as another piece."""
         return structs.replace(self, beside=other.widened())
 
 
@@ -231,7 +232,7 @@ def _query(
 def extent(
     series: Series, key: Mapping[str, object] = NO_KEY
 ) -> Query[tuple[datetime | None, datetime | None]]:
-    """The first and the last instant at which something may be stored: of buckets, and of what is pending."""
+    """Select the first and the last instant of stored buckets and pending rows."""
     return Query(tuple, _extent(series), key)
 
 
@@ -248,7 +249,7 @@ def _extent(series: Series) -> Relation:
 
 
 def _extent_of_buckets(series: Series, resolution_s: int) -> Relation:
-    """Only in the finest buckets can samples lie anywhere; coarser ones count where they begin, if at all."""
+    """Select the extent of buckets; samples lie anywhere in the finest, coarser ones count at their start."""
     table = series.buckets
     last: ColumnElement[datetime] = func.max(table.c.bucket)
     if resolution_s == min(series.resolutions_s):
@@ -261,10 +262,10 @@ def _extent_of_buckets(series: Series, resolution_s: int) -> Relation:
 def points_at_most(
     series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY
 ) -> Query[tuple[Decimal]]:
-    """How many points a history has at most: of sparse samples there are fewer than of buckets in the range.
+    """Select an upper bound of a history's points: sparse samples yield fewer than the buckets in the range.
 
-    A bucket of the summary has no more points than it has samples, or than fit into it; but a sample of a
-    slower meter gives energy to all slots of its wide slot.
+    A bucket of the summary yields at most as many points as it has samples, or as fit into it; but a sample
+    of a slower meter gives energy to all slots of its wide slot.
     """
     width_s = max(series.resolutions_s)
     piece = Piece(width_s, _down(request.start_us, width_s), request.end_us)
@@ -309,14 +310,14 @@ def _down(us: int | None, width_s: int) -> int | None:
 
 
 def sums(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
-    """`bucket`, the sums of the samples in it, kW, and the keys of entities; oldest first."""
+    """Select `bucket`, the sums of its samples, kW, and the keys of entities; oldest first."""
     pieces = plan(request, series.resolutions_s)
     archived = _archived_values(series, request, pieces, key)
     return _query(_sums, series, pieces, request.granularity_s, {**key, **archived})
 
 
 def energies(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
-    """`bucket`, used and shed energy in it, kWh, the hours of its slots with samples, and the keys."""
+    """Select `bucket`, its used and shed energy, kWh, the hours of its slots with samples, and the keys."""
     pieces = plan(request, [SLOT_S])
     archived = _archived_values(series, request, pieces, key)
     return _query(_energies, series, pieces, request.granularity_s, {**key, **archived})
@@ -325,7 +326,7 @@ def energies(series: Series, request: HistoryRequest, key: Mapping[str, object] 
 def _archived_values(
     series: Series, request: HistoryRequest, pieces: Sequence[Piece], key: Mapping[str, object]
 ) -> dict[str, object]:
-    """The archived rows of pieces, each column an array."""
+    """Return the archived rows of pieces, each column as an array."""
     values: dict[str, object] = {}
     for number, piece in enumerate(pieces):
         if piece.is_archived and request.archive is not None and piece.end_us is not None:
@@ -335,7 +336,7 @@ def _archived_values(
 
 
 def _columns_of(series: Series) -> dict[str, TypeEngine[Any]]:
-    """The columns of raw rows that states are made of, as far as the series has them."""
+    """Return the columns of raw rows that the series needs for states."""
     return {name: kind for name, kind in ARCHIVED.items() if name in series.raw.c}
 
 
@@ -375,44 +376,44 @@ def _energies(series: Series, parts: PieceShapes) -> Relation:
 
 
 def _shown_keys(series: Series) -> tuple[str, ...]:
-    """Keys of the entities in the answer."""
+    """Return the keys of the entities in the result."""
     return () if series.adds_members else series.by
 
 
 def _network_slots(parts: PieceShapes) -> Union:
-    """Energy by slot: ready made, but for slots whose VEN history has news, and those that an edge cuts."""
+    """Select energy by slot: stored, but computed for slots with newer VEN history or cut by an edge."""
     selects: list[Relation] = []
     for part in parts:
         if part.resolution_s is None:
             selects.append(_slot_energies(VENS, _around(VENS, parts, part), part, []))
         else:
-            news = union_all(*_states_with_news(part.widened()))
-            selects += [_ready_made(part), _slot_energies(VENS, news, part, [])]
+            news = union_all(*_newer_states(part.widened()))
+            selects += [_stored_energy(part), _slot_energies(VENS, news, part, [])]
     return union_all(*selects or [_slot_energies(VENS, _nothing(VENS, SLOT), UNBOUNDED, [])])
 
 
-def _ready_made(part: PieceShape) -> Relation:
+def _stored_energy(part: PieceShape) -> Relation:
     return select(
         network_energy.c.bucket.label("slot"),
         network_energy.c.used_energy_kwh.label("used_kwh"),
         network_energy.c.shed_energy_kwh.label("shed_kwh"),
-    ).where(*_within(network_energy.c.bucket, part), network_energy.c.bucket.not_in(_slots_with_news()))
+    ).where(*_within(network_energy.c.bucket, part), network_energy.c.bucket.not_in(_newer_slots()))
 
 
-def _states_with_news(part: PieceShape) -> list[Relation]:
-    stored = _bucket_states(VENS, part, SLOT, ven_history.c.bucket.in_(_slots_with_news()))
+def _newer_states(part: PieceShape) -> list[Relation]:
+    stored = _bucket_states(VENS, part, SLOT, ven_history.c.bucket.in_(_newer_slots()))
     return [stored] if part.is_closed else [stored, _pending_states(VENS, part, SLOT)]
 
 
-def _slots_with_news() -> Relation:
-    """Slots whose energy may follow from samples that are newer than it."""
+def _newer_slots() -> Relation:
+    """Select slots whose stored energy may be older than their samples."""
     pending = select(floor(ven_telemetry.c.ts, SLOT)).where(*_is_pending(ven_telemetry, "history"))
     either = union(select(stale_slots.c.bucket.label("slot")), pending).subquery("news")
     return slots.sharing_energy(either)
 
 
 def _entity_slots(series: Series, parts: PieceShapes) -> Union:
-    """Energy by slot: of whole slots by all samples of a wide slot; of one that is cut by those in range."""
+    """Select energy by slot: whole slots by all samples of the wide slot, cut ones by those in range."""
     selects = []
     for part in parts:
         states = _around(series, parts, part) if part.resolution_s is None else _whole(series, part)
@@ -421,19 +422,19 @@ def _entity_slots(series: Series, parts: PieceShapes) -> Union:
 
 
 def _whole(series: Series, part: PieceShape) -> Union:
-    """States of the wide slots that a part reaches into, also of what lies beside the part."""
+    """Select states of the wide slots that a part overlaps, including their time outside the part."""
     return _states(series, (part.widened(),), SLOT)
 
 
 def _around(series: Series, parts: PieceShapes, part: PieceShape) -> Union:
-    """States of the whole range, as far as they lie in the same wide slots as a part."""
+    """Select states of the whole range that lie in the same wide slots as a part."""
     return _states(series, tuple(each.near(part) for each in parts), SLOT)
 
 
 def _slot_energies(
     series: Series, states: Relation | Union, part: PieceShape, names: Sequence[str]
 ) -> Relation:
-    """Each entity's energy in the slots that begin in a part, or are cut by it; and the named keys."""
+    """Select each entity's energy in slots that begin in a part, or are cut by it, with the named keys."""
     ven_id: BindParameter[str] | None = bindparam("ven_id") if "ven_id" in series.of else None
     means = slots.slot_means(states.subquery("states"), series.by, ven_id)
     energies = [slots.energy_kwh(means.c[f"{name}_kw"]).label(f"{name}_kwh") for name in slots.QUANTITIES]
@@ -443,7 +444,7 @@ def _slot_energies(
 
 
 def _states(series: Series, pieces: PieceShapes, width: Width) -> Union:
-    """Mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
+    """Select mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
     stored = [_stored_states(series, piece, width) for piece in pieces]
     pending = [_pending_states(series, stretch, width) for stretch in _stretches(pieces)]
     return union_all(*stored, *pending) if pieces else union_all(_nothing(series, width))
@@ -458,7 +459,7 @@ def _stored_states(series: Series, piece: PieceShape, width: Width) -> Relation:
 
 
 def _archived_states(series: Series, piece: PieceShape, width: Width, archived: str) -> Relation:
-    """Of rows that are parameters, in the place of the raw table."""
+    """Select states of archived rows, which are parameters, instead of the raw table."""
     columns = _columns_of(series)
     arrays = [bindparam(f"{archived}_{name}", type_=ARRAY(kind)) for name, kind in columns.items()]
     named = (column(name, kind) for name, kind in columns.items())
@@ -467,7 +468,7 @@ def _archived_states(series: Series, piece: PieceShape, width: Width, archived: 
 
 
 def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
-    """Pieces one after the other that lack what is pending: that is looked for once, from end to end."""
+    """Join adjacent pieces without pending rows, so that these are searched once for each stretch."""
     for has_pending, group in groupby(pieces, lambda piece: piece.has_pending):
         if has_pending:
             stretch = list(group)
@@ -475,12 +476,12 @@ def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
 
 
 def _nothing(series: Series, width: Width) -> Relation:
-    """No rows, since nothing of the range is kept."""
+    """Select no rows, for a range of which nothing is kept."""
     return _bucket_states(series, UNBOUNDED, width, false())
 
 
 def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Relation:
-    """Also by its days, as constants: its ends are parameters, by which all partitions would be opened."""
+    """Select states of stored raw rows; days are constants, as parameters would open all partitions."""
     days, ts = [], series.raw.c.ts
     if piece.start is not None:
         days.append(ts >= constant(piece.start))
@@ -496,7 +497,7 @@ def _raw_states(
     *conditions: ColumnElement[bool],
     raw: FromClause | None = None,
 ) -> Relation:
-    """States of raw rows, of the series' table if no others are given."""
+    """Select states of raw rows, by default of the series' table."""
     raw = series.raw if raw is None else raw
     keys = [raw.c[name] for name in series.by]
     states = select(
@@ -511,7 +512,7 @@ def _raw_states(
 
 
 def _pending_states(series: Series, piece: PieceShape, width: Width) -> Relation:
-    """What the summary does not hold yet: the rows of the batches that its lane has not consumed."""
+    """Select states of pending rows: those of batches that the lane has not consumed yet."""
     return _raw_states(series, piece, width, *_is_pending(series.raw, series.lane))
 
 
@@ -536,7 +537,7 @@ def _bucket_states(
 
 
 def _merged_by_member(series: Series, states: Relation) -> Relation:
-    """States of members, one after the other, each bucket once."""
+    """Merge states of members, one after the other, each bucket once."""
     if series.members is None:
         return states
     columns = list(states.selected_columns)
@@ -548,10 +549,10 @@ def _merged_by_member(series: Series, states: Relation) -> Relation:
 
 
 def _of_each_member(series: Series, aggregated: Relation) -> Relation:
-    """The rows of a query for each member.
+    """Select the rows of a query for each member.
 
-    Whatever the statistics say, the rows of each member are looked up by its id: PostgreSQL does not take an
-    aggregate apart to read those of all VENs at once.
+    Whatever the statistics, the rows of each member are looked up by its id: PostgreSQL does not flatten an
+    aggregate to read those of all VENs at once.
     """
     if series.members is None:
         return aggregated
@@ -566,7 +567,7 @@ def _of(series: Series, table: FromClause) -> list[ColumnElement[bool]]:
 
 
 def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
-    """Rows of pending batches; their days spare all other partitions, their span most rows of a day."""
+    """The condition for rows of pending batches; days prune partitions, the span most rows of a day."""
     batches = (
         select(ingest_batches)
         .join(pending_batches, pending_batches.c.batch_id == ingest_batches.c.batch_id)
@@ -591,7 +592,7 @@ def _within(instant: ColumnElement[datetime], part: PieceShape) -> list[ColumnEl
 
 
 def _border(name: str, width_s: int | None, *, up: bool = False) -> ColumnElement[datetime]:
-    """A parameter, or the border of slots of a width that lies before it, or after it."""
+    """Return a parameter, or the border of slots of a width before or after it."""
     at: ColumnElement[datetime] = bindparam(name, type_=DateTime(timezone=True))
     if width_s is None:
         return at

@@ -1,4 +1,4 @@
-"""Whose histories a request is for: VENs or loads, each on its own; or the totals of groups or types."""
+"""Selects the subjects of a request for histories: VENs or loads, or the totals of groups or load types."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -15,28 +15,28 @@ from serving.history.selection_queries import TypedLoadRow
 from serving.history.service import HistorySubject
 
 Key = tuple[str, ...]
-"""The key columns of the rows of a statement: ids."""
+"""The key columns of a statement's rows: ids."""
 
 
 class SelectionPart(Struct, frozen=True):
-    """A subject that one statement reads, and the first columns of its rows, by their key."""
+    """A subject read by one statement, and the first columns of its rows, by key."""
 
     subject: HistorySubject
     columns: Mapping[Key, Key]
 
 
 class Selection(Struct, frozen=True):
-    """The histories of an answer, in its order."""
+    """The histories of a response, in order."""
 
     columns: Mapping[Key, Key]
-    """The first columns of each history, by its key."""
+    """The first columns of each history, by key."""
     series: Series
-    """If each is of a listed entity."""
+    """The series, if each history is of a listed entity."""
     totals: Sequence[SelectionPart] = ()
-    """If each is a total."""
+    """The subjects, if each history is a total."""
 
     def parts(self, size: int) -> Iterator[SelectionPart]:
-        """Parts of at most so many histories; a total is a part of its own."""
+        """Yield parts of at most `size` histories; a total is a part of its own."""
         yield from self.totals
         keys = () if self.totals else tuple(self.columns)
         for first in range(0, len(keys), size):
@@ -46,7 +46,7 @@ class Selection(Struct, frozen=True):
 
 
 def vens_by_id(connection: Connection, ven_ids: Sequence[str]) -> Selection:
-    """VENs by their ids.
+    """Select VENs by their ids.
 
     Raises:
         NotFoundError: one of them is not registered.
@@ -60,7 +60,7 @@ def vens_by_id(connection: Connection, ven_ids: Sequence[str]) -> Selection:
 
 
 def vens_of_group(connection: Connection, group_id: str, gone_after: timedelta | None) -> Selection:
-    """The members of a group.
+    """Select the members of a group.
 
     Raises:
         NotFoundError: there is no such group.
@@ -76,7 +76,7 @@ def all_vens(connection: Connection) -> Selection:
 
 
 def group_totals(connection: Connection, group_id: str | None, gone_after: timedelta | None) -> Selection:
-    """The total of a group, or of each group.
+    """Select the total of a group, or of each group.
 
     Raises:
         NotFoundError: there is no such group.
@@ -91,7 +91,7 @@ def group_totals(connection: Connection, group_id: str | None, gone_after: timed
 
 
 def loads_of_types(connection: Connection, types: Sequence[str]) -> Selection:
-    """The loads of some types, or all.
+    """Select the loads of some types, or all.
 
     Raises:
         NotFoundError: there is no load of one of the types.
@@ -104,7 +104,7 @@ def loads_of_types(connection: Connection, types: Sequence[str]) -> Selection:
 
 
 def type_totals(connection: Connection, types: Sequence[str]) -> Selection:
-    """The total of each of some types of load, or of all types.
+    """Select the total of each of some load types, or of all types.
 
     Raises:
         NotFoundError: there is no load of one of the types.

@@ -1,4 +1,4 @@
-"""Statements that read which VENs, groups or loads the histories of a request are of."""
+"""The SQL that selects the VENs, groups or loads of a request for histories."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,17 +14,17 @@ from schemas.tables.snapshots import load_snapshots
 
 
 def registered_vens() -> Select[str]:
-    """`ven_id` of all that are not retired, by id."""
+    """Select `ven_id` of all VENs that are not retired, by id."""
     return select(vens.c.ven_id).where(vens.c.retired_at.is_(None)).order_by(vens.c.ven_id)
 
 
 def registered_members(group_id: str, gone_after: timedelta | None) -> Select[str]:
-    """`ven_id` of the members of a group that are not retired, by id."""
+    """Select `ven_id` of a group's members that are not retired, by id."""
     return registered_vens().where(vens.c.ven_id.in_(members_of([group_id], gone_after)))
 
 
 def named_vens(ven_ids: Sequence[str]) -> Select[str]:
-    """`ven_id` of those that are registered, by id."""
+    """Select `ven_id` of the given VENs that are registered, by id."""
     return registered_vens().where(vens.c.ven_id.in_(ven_ids))
 
 
@@ -33,7 +33,7 @@ def group_ids() -> Select[str]:
 
 
 class TypedLoadRow(NamedTuple):
-    """A load, with its type as it is shown."""
+    """A load, with its type as responses show it."""
 
     ven_id: str
     load_id: str
@@ -41,7 +41,7 @@ class TypedLoadRow(NamedTuple):
 
 
 def typed_loads(load_types: Sequence[str]) -> Query[TypedLoadRow]:
-    """The loads of some types, or of all; also those that are gone."""
+    """Select the loads of some types, or of all, including loads that are gone."""
     loads = (
         select(load_snapshots.c.ven_id, load_snapshots.c.load_id, load_type().label("load_type"))
         .select_from(with_settings().join(vens, vens.c.ven_id == load_snapshots.c.ven_id))
@@ -52,6 +52,6 @@ def typed_loads(load_types: Sequence[str]) -> Query[TypedLoadRow]:
 
 
 def load_types() -> Select[str]:
-    """The types that there are."""
+    """Select the existing load types."""
     loads = typed_loads(()).statement.order_by(None).subquery()
     return select(loads.c.load_type).distinct().order_by(loads.c.load_type)

@@ -1,4 +1,4 @@
-"""Histories: short ones in one round trip; long ones in parts, so that memory stays bounded."""
+"""Reads histories: short ones in one round trip, long ones in parts, so that memory stays bounded."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ from serving.history.queries import BucketRow, Series
 
 BUCKETS_AT_FIRST = 1_000
 BUCKETS_AT_ONCE = 8_000
-"""A long history is read in parts, the first one short; where there are few points, the parts grow."""
+"""Sizes of the parts of a long history: the first is short; with few points, parts grow."""
 
 POINTS_AT_ONCE = 1_000
 
@@ -63,7 +63,7 @@ SINCE: Query[tuple[int, datetime]] = Query(tuple, queries.since())
 
 
 class HistorySubject(Struct, frozen=True):
-    """A series, what its queries need, and queries that prove that the entity exists.
+    """A series, the parameters of its queries, and queries that prove that the entity exists.
 
     `required` maps the message of the error to a query that must have a row.
     """
@@ -73,15 +73,15 @@ class HistorySubject(Struct, frozen=True):
     """The key of its entity, and the days of pending batches."""
     required: Mapping[str, Query[tuple[object]]] = MappingProxyType({})
     sufficient: Sequence[Query[tuple[object]]] = ()
-    """Quicker queries: if each has a row, so has each of `required`."""
+    """Faster queries: if each has a row, so has each of `required`."""
 
     def with_pending(self, days: Mapping[str, datetime]) -> "HistorySubject":
-        """The subject as of the days that are pending."""
+        """Return the subject with the pending days."""
         return structs.replace(self, values={**self.values, **days})
 
 
 class HistoryRows(Struct, frozen=True):
-    """What was read: the request with the horizons of retention, blocks of columns, and participations."""
+    """The result of reading: the request with horizons, blocks of columns, and participations."""
 
     request: HistoryRequest
     blocks: Iterable[Columns]
@@ -113,7 +113,7 @@ def _keep(warnings: list[str], warning: str | None) -> None:
 
 
 class Histories:
-    """Reads histories. The iterator of a long one holds a connection, with one snapshot, to its end."""
+    """Reads histories. The iterator of a long one holds a connection, with one snapshot, until it ends."""
 
     def __init__(  # noqa: PLR0913 - what the site sets
         self,
@@ -142,14 +142,14 @@ class Histories:
         return self._history(HistorySubject(queries.NETWORK), request)
 
     def group(self, group_id: str, request: HistoryRequest) -> History:
-        """Of the members of a group, as they are now."""
+        """Return the history of a group's current members."""
         exists = queries.group(group_id)
         series = queries.group_series(self._gone_after)
         subject = HistorySubject(series, {"group_id": group_id}, {no_group(group_id): exists}, [exists])
         return self._history(subject, request)
 
     def ven(self, ven_id: str, request: HistoryRequest) -> History:
-        """Each point with the event that it lies in."""
+        """Return the history of a VEN, each point with its event."""
         registered = fleet.registered_ven(ven_id)
         subject = HistorySubject(queries.VEN, {"ven_id": ven_id}, {no_ven(ven_id): registered}, [registered])
         return self._history(
@@ -184,7 +184,7 @@ class Histories:
         warn: Callable[[str | None], None],
     ) -> Iterator[Point]:
         make, _ = AGGREGATES[request.aggregate]
-        with naming_quicker(subject.series, request), self._read(subject, request, participations) as rows:
+        with suggesting_faster(subject.series, request), self._read(subject, request, participations) as rows:
             warn(shortfall(rows.request, resolutions_s_of(subject.series, request)))
             blocks = rows.blocks if request.calendar is None else gathered(rows.blocks, request.calendar)
             all_points = chain.from_iterable(make(columns, shape) for columns in blocks)
@@ -202,16 +202,18 @@ class Histories:
         with self._snapshot(subject) as (connection, present):
             extent = self._require_few_points(connection, present, request)
             planned = with_horizons(connection, request, self._archive)
-            taken = [] if participations is None else participations.all(connection)
-            yield HistoryRows(planned, blocks_of(in_parts(connection, present, planned, extent)), taken)
+            participated = [] if participations is None else participations.all(connection)
+            yield HistoryRows(
+                planned, blocks_of(in_parts(connection, present, planned, extent)), participated
+            )
 
     def _read_short(
         self, subject: HistorySubject, request: HistoryRequest, participations: Query[ParticipationRow] | None
     ) -> HistoryRows | None:
-        """A short history in one statement; None if it may be long, or if the entity may not exist.
+        """Read a short history in one statement; None if it may be long, or if the entity may not exist.
 
-        The statement assumes the horizons and the pending days of the last request, and reads besides whether
-        they still hold; if not, it is run again.
+        The statement assumes the cached horizons and pending days, and checks whether they still hold; if
+        not, it is run again.
         """
         if not self._is_small(subject.series, request):
             return None
@@ -238,8 +240,10 @@ class Histories:
         ):
             return None
         buckets, *values = columns
-        taken = [] if participations is None else participations.made_of(zip(*answers[-1], strict=True))
-        return HistoryRows(planned, [Columns(buckets, values)], taken)
+        participated = (
+            [] if participations is None else participations.made_of(zip(*answers[-1], strict=True))
+        )
+        return HistoryRows(planned, [Columns(buckets, values)], participated)
 
     def _is_small(self, series: Series, request: HistoryRequest) -> bool:
         now_us = microseconds(self._clock())
@@ -249,10 +253,11 @@ class Histories:
     def _require_few_points(
         self, connection: Connection, subject: HistorySubject, request: HistoryRequest
     ) -> tuple[int, int]:
-        """The first and the last instant to read. The stored extent is read only if the range is not short.
+        """Return the first and the last instant to read. The stored extent is read only if the range is not
+        short.
 
         Raises:
-            TooManyPointsError: the history may have more points than one answer may have.
+            TooManyPointsError: the history could exceed the limit of points of a response.
         """
         start_us, end_us = request.start_us, request.end_us
         if start_us is not None and end_us is not None and limits.is_short(request, self._max_points):
@@ -270,7 +275,7 @@ class Histories:
 
     @contextmanager
     def _snapshot(self, subject: HistorySubject) -> Iterator[tuple[Connection, HistorySubject]]:
-        """A connection with one snapshot, and the subject as of the days that are pending in it."""
+        """Return a connection with one snapshot, and the subject with the days that are pending in it."""
         with snapshot(self._engine) as connection:
             hold_raw(connection)
             days = constants_of_pending(connection)
@@ -281,8 +286,8 @@ class Histories:
 
 
 @contextmanager
-def naming_quicker(series: Series, request: HistoryRequest) -> Iterator[None]:
-    """Name a quicker granularity if the query was cancelled by its time limit."""
+def suggesting_faster(series: Series, request: HistoryRequest) -> Iterator[None]:
+    """Suggest a faster granularity if the query was cancelled by its time limit."""
     try:
         yield
     except (QueryCanceled, OperationalError) as error:
@@ -308,13 +313,13 @@ def resolutions_s_of(series: Series, request: HistoryRequest) -> Sequence[int]:
 def with_horizons(
     connection: Connection, request: HistoryRequest, archive: ArchiveFolder | None
 ) -> HistoryRequest:
-    """A request with what is kept, and what the archive has beyond, in the snapshot of a transaction."""
+    """Return a request with the horizons and the archive, in the snapshot of a transaction."""
     horizons_us = horizons_us_of(SINCE.each(connection))
     return structs.replace(request, horizons_us=horizons_us, archive=archive_view(connection, archive))
 
 
 def _reaches_back(request: HistoryRequest) -> bool:
-    """Whether a request needs more raw rows than are kept."""
+    """Return whether a request needs raw rows before their horizon."""
     since_us = request.horizons_us.get(RAW_S)
     return since_us is not None and (request.start_us is None or request.start_us < since_us)
 
@@ -326,7 +331,7 @@ def horizons_us_of(since: Iterable[tuple[int, datetime]]) -> dict[int, int]:
 def in_parts(
     connection: Connection, subject: HistorySubject, request: HistoryRequest, extent: tuple[int, int]
 ) -> Iterator[BucketRow]:
-    """The rows of a long history, read in parts, so that the first do not wait for the last."""
+    """Yield the rows of a long history, read in parts, so that the first do not wait for the last."""
     (at_us, last_us), buckets, part = extent, BUCKETS_AT_FIRST, request
     while (cut_us := next_cut_us(at_us, request.granularity_s, buckets)) <= last_us:
         points = 0
@@ -339,7 +344,7 @@ def in_parts(
 
 
 def blocks_of(rows: Iterable[BucketRow], keys: int = 0) -> Iterator[Columns]:
-    """Rows in blocks of columns, without so many keys at their ends."""
+    """Yield rows in blocks of columns, without their last `keys` columns."""
     remaining = iter(rows)
     while block := list(islice(remaining, POINTS_AT_ONCE)):
         buckets, *values = zip(*block, strict=True)
@@ -347,7 +352,7 @@ def blocks_of(rows: Iterable[BucketRow], keys: int = 0) -> Iterator[Columns]:
 
 
 def _in_blocks(connection: Connection, query: Query[BucketRow], most: int) -> Iterable[BucketRow]:
-    """The rows, of many only some at a time."""
+    """Yield rows in blocks, at most `most` at a time."""
     if most <= BUCKETS_AT_ONCE:
         return query.all(connection)
     return in_blocks(connection, query)

@@ -1,1 +1,1 @@
-"""HTTP without our domain: parameters, bodies, responses, media types, errors, logs, OpenAPI."""
+"""HTTP independent of our domain: parameters, bodies, responses, media types, errors, logs, OpenAPI."""

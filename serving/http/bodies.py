@@ -1,4 +1,4 @@
-"""Request bodies: JSON to structs, or an error that names the field and what it must be."""
+"""Decodes JSON bodies to structs, or raises an error that names the field and the fix."""
 
 import difflib
 import re
@@ -16,7 +16,7 @@ from serving.policy import MAX_BODY_BYTES
 
 EXACT_BELOW = 2**53
 SIMILAR = 0.6
-"""How alike two keys are that one is suggested for the other, of 1."""
+"""Similarity of two keys, up to 1, from which one is suggested for the other."""
 
 BLOCK_BYTES = 65_536
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -30,12 +30,12 @@ Shape = TypeVar("Shape", bound=Struct)
 
 
 def read_body(request: Request, shape: type[Shape]) -> Shape:
-    """The body of a request as a struct.
+    """Decode the body of a request to a struct.
 
     Raises:
         falcon.HTTPUnsupportedMediaType: it is not JSON, or is compressed.
         falcon.HTTPContentTooLarge: it is longer than the settings allow.
-        falcon.HTTPBadRequest: it is not what the contract allows.
+        falcon.HTTPBadRequest: it violates the contract.
     """
     _require_media(request, JSON)
     body = read_bytes(request, MAX_BODY_BYTES)
@@ -50,7 +50,7 @@ def read_body(request: Request, shape: type[Shape]) -> Shape:
 
 
 def _decode(body: bytes, shape: type[Shape]) -> Shape:
-    """To JSON `5.0` is a whole number as good as `5`."""
+    """Decode a body; `5.0` counts as a whole number, as in JSON."""
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
@@ -70,7 +70,7 @@ def _with_whole_numbers(value: object) -> object:
 
 
 def read_bytes(request: Request, max_bytes: int) -> bytes:
-    """The bytes of a body, read once: by the audit log, and then by the responder.
+    """Return the bytes of a body, read once for both the audit log and the responder.
 
     Raises:
         falcon.HTTPContentTooLarge: it is longer than `max_bytes`.
@@ -82,7 +82,7 @@ def read_bytes(request: Request, max_bytes: int) -> bytes:
 
 
 def read_csv(request: Request, max_bytes: int) -> str:
-    """The body of a request as the text of a CSV file.
+    """Return the body of a request as the text of a CSV file.
 
     Raises:
         falcon.HTTPUnsupportedMediaType: it is not CSV, or is compressed.
@@ -97,10 +97,10 @@ def read_csv(request: Request, max_bytes: int) -> str:
 
 
 def _require_media(request: Request, media_type: str) -> None:
-    sent = (request.content_type or "").partition(";")[0].strip().lower()
-    if sent != media_type:
+    media = (request.content_type or "").partition(";")[0].strip().lower()
+    if media != media_type:
         raise falcon.HTTPUnsupportedMediaType(
-            description=f"Send the body with Content-Type: {media_type}, not {sent or 'without a type'}."
+            description=f"Send the body with Content-Type: {media_type}, not {media or 'without a type'}."
         )
     if request.get_header("Content-Encoding", default="identity").lower() != "identity":
         raise falcon.HTTPUnsupportedMediaType(description="Send the body as it is, without Content-Encoding.")
@@ -127,7 +127,7 @@ def _too_large(max_bytes: int) -> falcon.HTTPContentTooLarge:
 
 
 def _advice(message: str, shape: type[Struct]) -> str:
-    """An error of msgspec with the name of the field, and JSON's names of types."""
+    """Return an error of msgspec with the name of the field, and JSON's names of types."""
     match = AT.fullmatch(message)
     what, where = (match["what"], match["where"] or "") if match else (message, "")
     if named := NAMED.fullmatch(what):
@@ -158,7 +158,7 @@ def _unknown(field: str, where: str, shape: type[Struct]) -> str:
 
 
 def _choices(where: str, shape: type[Struct]) -> list[str]:
-    """The values of a top-level field, if it is an enumeration."""
+    """Return the values of a top-level field, if it is an enumeration."""
     for field in structs.fields(shape):
         if field.encode_name == where:
             kinds = (field.type, *get_args(field.type))

@@ -1,4 +1,4 @@
-"""Content encodings: which one a client prefers, and bodies and streams in it."""
+"""Content encodings: negotiation, and compression of bodies and streams."""
 
 import sys
 import zlib
@@ -14,14 +14,14 @@ else:
 GZIP_LEVEL = 5
 ZSTD_LEVEL = 3
 ENCODINGS = ("zstd", "gzip")
-"""Content encodings that are offered, the better one first."""
+"""Offered content encodings, in order of preference."""
 
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
 @lru_cache(maxsize=256)
 def preferred_encoding(accepted: str) -> str | None:
-    """The offered encoding that an `Accept-Encoding` weights most; None for no encoding."""
+    """Return the offered encoding with the greatest weight in `Accept-Encoding`; None for no encoding."""
     weights = dict(map(_weight, accepted.lower().split(",")))
     wildcard = weights.get("*", 0.0)
     offered = {encoding: weights.get(encoding, wildcard) for encoding in ENCODINGS}
@@ -46,7 +46,7 @@ def compress(encoding: str, body: bytes) -> bytes:
 
 
 class Compressor(Protocol):
-    """Compresses block by block, and holds nothing back between blocks."""
+    """Compresses block by block, flushing after each."""
 
     def add(self, data: bytes) -> bytes: ...
     def end(self) -> bytes: ...
@@ -85,7 +85,7 @@ class CompressedStream:
         return self._compressed
 
     def close(self) -> None:
-        # A generator that has not begun does not close what it reads from.
+        # A generator that has not started does not close its source.
         for each in (self._compressed, self._source):
             if close := getattr(each, "close", None):
                 close()

@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, inspect
 from serving.http.parameters import ARROW, CSV, PARQUET
 
 ROWS_AT_ONCE = 8_192
-"""Rows of a record batch or row group, at most."""
+"""Most rows of a record batch or row group."""
 
 CSV_INSTANT = "%Y-%m-%dT%H:%M:%S%.fZ"
 
@@ -105,7 +105,7 @@ def _arrow_type(kind: inspect.Type) -> pa.DataType:
 
 
 def _literal_type(values: tuple[bool | str | int | None, ...]) -> pa.DataType:
-    """Raises: TypeError: they are both texts and numbers, which no column holds."""
+    """Raises: TypeError: they mix texts and numbers, which a column cannot contain."""
     match {type(value) for value in values}:
         case kinds if kinds == {str}:
             return pa.string()
@@ -144,9 +144,9 @@ class BatchWriter(Protocol):
 
 
 FORMULA = r"^[=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}]"
-"""What spreadsheets take for the beginning of a formula, which a device could write into its name.
+"""Characters with which spreadsheets begin a formula: a device could inject one by its name.
 
-Full-width signs count, too: with East Asian settings they are read as the others.
+Full-width forms count, too, as East Asian settings treat them alike.
 """
 
 TEXTS = pl.col(pl.String)
@@ -154,7 +154,7 @@ _without_formulas = pl.when(TEXTS.str.contains(FORMULA)).then("'" + TEXTS).other
 
 
 class CsvWriter:
-    """CSV of RFC 4180; a null is an empty field, an empty text is `""`; a formula is led by an apostrophe."""
+    """CSV of RFC 4180; null is an empty field, an empty text `""`; formulas get an apostrophe as prefix."""
 
     def __init__(self, sink: "ByteSink", schema: pa.Schema) -> None:
         self._sink = sink
@@ -172,7 +172,7 @@ class CsvWriter:
 
 
 class ByteSink(io.RawIOBase):
-    """A file that holds what was written until it is taken."""
+    """A file-like buffer of written bytes until they are taken."""
 
     def __init__(self) -> None:
         self._written: list[bytes] = []
@@ -197,17 +197,17 @@ class ByteSink(io.RawIOBase):
 
 
 def _no_bytes(_columns: Sequence[Column]) -> bytes:
-    """Parquet has its footer at the end, and cannot be read without it."""
+    """Return nothing: Parquet is unreadable without the footer at its end."""
     return b""
 
 
 def _incomplete_message(_columns: Sequence[Column]) -> bytes:
-    """Readers of Arrow accept a stream without its end marker, but not an incomplete message."""
+    """Return an incomplete message: readers of Arrow accept a stream without its end marker."""
     return b"\xff\xff\xff\xff" + (65_536).to_bytes(4, "little")
 
 
 def _malformed_row(columns: Sequence[Column]) -> bytes:
-    """A row with more fields than there are columns."""
+    """Return a row with more fields than columns."""
     return b'"This answer has broken off."' + b"," * len(columns) + b"\n"
 
 
@@ -231,7 +231,7 @@ MEDIA_WRITERS = {
 
 
 class ColumnarBody(Struct, frozen=True):
-    """The blocks of a body, and the last block to send if one of them fails."""
+    """The blocks of a body, and the block to send if one of them fails."""
 
     blocks: Iterator[bytes]
     broken: bytes
@@ -240,7 +240,7 @@ class ColumnarBody(Struct, frozen=True):
 def columnar_body(
     media_type: str, shape: type[Struct], blocks: Iterable[Sequence[object]], warning: str | None = None
 ) -> ColumnarBody:
-    """A body of entries of a shape, given in blocks; the warning goes to the schema's metadata."""
+    """Return a body of entries of a shape, in blocks; the warning goes to the schema's metadata."""
     media = MEDIA_WRITERS[media_type]
     columns = media.columns(shape)
     schema = schema_of(columns)

@@ -1,7 +1,7 @@
-"""The access log and the Prometheus metrics: each response by route, with its time, and its time in SQL.
+"""The access log and the Prometheus metrics: responses by route, with their duration and time in SQL.
 
-Worker processes share nothing but files: each writes its metrics to its own, mapped into memory, and the one
-that answers adds them up. The counters of a dead worker keep counting; its gauges do not.
+Worker processes share only files: each writes its metrics to its own memory-mapped file, and the one that
+responds sums them. Counters of a dead worker still count; its gauges do not.
 """
 
 import logging
@@ -33,7 +33,7 @@ MAX_LOGGED_PATH = 512
 
 
 class SqlClock:
-    """The time that each thread has spent in statements, and in fetching their rows, s."""
+    """The time that each thread has spent executing statements and fetching rows, s."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()
@@ -61,7 +61,7 @@ class SqlClock:
 
 
 def _timed_cursors(add: Callable[[float], None]) -> type[psycopg.ServerCursor[TupleRow]]:
-    """Server-side cursors, which fetch long answers in blocks, that call `add` with each duration."""
+    """Return a class of server-side cursors that call `add` with the duration of each fetch."""
 
     class TimedCursor(psycopg.ServerCursor[TupleRow]):
         def fetchmany(self, size: int = 0) -> list[TupleRow]:
@@ -75,7 +75,7 @@ def _timed_cursors(add: Callable[[float], None]) -> type[psycopg.ServerCursor[Tu
 
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""The name is the library's."""
+"""The library's name."""
 
 TIMES_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 Labelled = TypeVar("Labelled", Counter, Histogram)
@@ -124,7 +124,7 @@ class RequestMetrics:
         )
 
     def answered(self, method: str, route: str, status: int, duration_s: float | None, sql_s: float) -> None:
-        """Count a response; without a duration if it has no end."""
+        """Count a response; without a duration for an endless stream."""
         counted = method if method in METHODS else "other"
         self._child(self._requests, counted, route, status).inc()
         if duration_s is not None:
@@ -133,7 +133,7 @@ class RequestMetrics:
             self._sql.labels(route).inc(sql_s)
 
     def _child(self, metric: Labelled, *labels: str | int) -> Labelled:
-        """The child of these labels, which the library would look up under a lock."""
+        """Return the cached child of labels, which the library would look up under a lock."""
         key = metric, labels
         child = self._children.get(key)
         if child is None:
@@ -141,12 +141,12 @@ class RequestMetrics:
         return cast(Labelled, child)
 
     def set_gauges(self, stream_clients: int, confirmed_at_s: float) -> None:
-        """Called every few seconds."""
+        """Set the gauges; called every few seconds."""
         self._clients.set(stream_clients)
         self._confirmed_at.set(confirmed_at_s)
 
     def text(self) -> bytes:
-        """Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         if self._directory is None:
             return generate_latest(self.registry)
         _mark_dead_processes(self._directory)
@@ -157,7 +157,7 @@ class RequestMetrics:
 
 
 class _WorkerFiles(Collector):
-    """The metrics of all worker processes; without the file of one that has only just created it."""
+    """The metrics of all worker processes, ignoring files that were just created."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -178,7 +178,7 @@ def _mark_dead_processes(directory: Path) -> None:
 
 
 class AccessLog:
-    """Falcon middleware, the outermost. A stream is logged when it has ended."""
+    """The outermost Falcon middleware: logs and counts responses; a stream when it has ended."""
 
     def __init__(self, metrics: RequestMetrics, sql_clock: SqlClock) -> None:
         self.metrics = metrics
@@ -202,7 +202,7 @@ class AccessLog:
             response.stream = CountedStream(blocks, lambda sent: self._log_response(request, response, sent))
 
     def log_cached(self, method: str, route: str, head: ResponseHead, duration_s: float) -> None:
-        """Count a response of the fast path; it is logged at DEBUG only, since a line costs more than it."""
+        """Count a response of the fast path; logged at DEBUG only, as a line costs more than the response."""
         self.metrics.answered(method, route, int(head.status[:3]), duration_s, 0.0)
         if self._log.is_enabled_for(logging.DEBUG):
             self._log.debug(

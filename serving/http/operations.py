@@ -1,4 +1,4 @@
-"""What a responder declares of itself, for the document and for checks; the check of its query parameters."""
+"""The declaration of a responder, for the document and for checks; the check of its query parameters."""
 
 import difflib
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from serving.http.parameters import FORMAT, JSON, MEDIA_TYPES, Parameter
 Responder = TypeVar("Responder", bound=Callable[..., None])
 
 SIMILAR = 0.75
-"""How alike two names are that one is taken for a misspelling of the other, of 1."""
+"""Similarity of two names, up to 1, from which one counts as a misspelling of the other."""
 
 OTHER_WORDS = {
     "agg": "aggregate",
@@ -31,15 +31,15 @@ OTHER_WORDS = {
     "venids": "ids",
     "zone": "timeZone",
 }
-"""What other services call these parameters."""
+"""Names of these parameters in other services."""
 
 
 class ResponseSpec(Struct, frozen=True):
-    """What is answered with one status: a description, a type, media types, headers."""
+    """The response with one status: a description, a type, media types, headers."""
 
     description: str
     shape: Any = None
-    """A type of `schemas.api`, a list of one, or several of which the answer is any; None for no body."""
+    """A type of `schemas.api`, a list of one, or a union of several; None for no body."""
     media: tuple[str, ...] = (JSON,)
     headers: tuple[str, ...] = ()
     """Names of `serving.http.openapi.HEADERS`."""
@@ -62,7 +62,7 @@ HISTORY = ResponseSpec(
         "mean": {"points": [{"timestamp": "2026-01-15T12:00:00Z", "usedPowerKw": 4.5, "shedPowerKw": 1.25}]},
     },
 )
-"""What every history answers with."""
+"""The response of every history."""
 
 
 VEN_HISTORY = structs.replace(HISTORY, shape=(VenPowerHistory, VenEnergyHistory))
@@ -70,7 +70,7 @@ VEN_HISTORY = structs.replace(HISTORY, shape=(VenPowerHistory, VenEnergyHistory)
 
 
 def bulk_history(shapes: tuple[type[Struct], ...], keys: Mapping[str, str]) -> ResponseSpec:
-    """The answer of a route that has many histories: rows that begin with the keys of their history."""
+    """Return the response of a route with many histories: rows that begin with the keys of their history."""
     examples = {
         name: {"points": [{**keys, **point} for point in example["points"]]}
         for name, example in HISTORY.examples.items()
@@ -99,18 +99,18 @@ class Operation(Struct, frozen=True, kw_only=True):
     takes: Any = None
     """The type of the body."""
     takes_media: str = JSON
-    """Its media type; of CSV the type is `str`."""
+    """Its media type; for CSV the type is `str`."""
     body_bytes: int = 0
-    """The longest body, where it may be longer than the setting allows for others."""
+    """The longest body, if it may exceed the limit of the setting."""
     problems: tuple[int, ...] = ()
     """Statuses of errors, besides the implied ones; of `serving.http.openapi.PROBLEMS`."""
     needs_database: bool = True
     is_tagged: bool = True
     """Whether a GET has an ETag; not so for streams that never end."""
     scopes: tuple[str, ...] = ()
-    """Of OpenADR: scopes of which a client needs one; without any, it needs no token."""
+    """Scopes of OpenADR, of which a client needs one; without any, no token is needed."""
     is_change: bool = True
-    """Whether an unsafe method changes what others read: it is audited, and cached answers are dropped."""
+    """Whether an unsafe method changes data: it is audited, and cached responses are dropped."""
 
     @property
     def has_formats(self) -> bool:
@@ -130,22 +130,22 @@ METHODS: tuple[Method, ...] = ("get", "put", "post", "delete", "options", "head"
 
 
 def operation_of(resource: object, method: str) -> Operation | None:
-    """The operation of a method of a resource, if it has one."""
+    """Return the operation of a method of a resource, if it has one."""
     operation: Operation | None = getattr(getattr(resource, f"on_{method.lower()}", None), "operation", None)
     return operation
 
 
 def operations(resource: object) -> dict[Method, Operation]:
-    """The operations of a resource, by method."""
+    """Return the operations of a resource, by method."""
     responders = {method: getattr(resource, f"on_{method}", None) for method in METHODS}
     declared = {method: getattr(responder, "operation", None) for method, responder in responders.items()}
     return {method: operation for method, operation in declared.items() if operation is not None}
 
 
 class MisspeltParameters:
-    """Falcon middleware: a query parameter that looks like a misspelt one is a 400, not ignored.
+    """Falcon middleware: responds 400 to a query parameter that looks like a misspelling.
 
-    Names that resemble none of the route's, such as `_` against caches, are ignored.
+    Names that resemble none of the route's, such as the cache buster `_`, are ignored.
     """
 
     def process_resource(
@@ -164,13 +164,13 @@ class MisspeltParameters:
 
 
 def query_names(operation: Operation) -> list[str]:
-    """The names of the query parameters of an operation."""
+    """Return the names of the query parameters of an operation."""
     names = [parameter.name for parameter in operation.parameters if parameter.where == "query"]
     return [*names, FORMAT.name] if operation.has_formats else names
 
 
 def nearest_name(name: str, names: list[str]) -> str | None:
-    """The one of some names that another name is most likely meant to be; None if it is like none."""
+    """Return the most similar of the names; None if none is similar."""
     by_letters = {_letters(each): each for each in names}
     if (other := OTHER_WORDS.get(name.lower())) in names:
         return other

@@ -1,4 +1,4 @@
-"""Query parameters and path ids: a wrong one becomes a 400 with what it must be."""
+"""Query parameters and path ids: a wrong one becomes a 400 that names the fix."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -26,21 +26,21 @@ AGGREGATES = ("sum", "energy", "mean")
 ID = r"[^\x00-\x1f]+"
 CALENDAR = re.compile("([0-9]+)(d|w|mo|y)")
 PLUS_AS_SPACE = re.compile(r"(?<=[\d.,]) (?=\d\d(:?\d\d)?$)")
-"""Behind a time: the space between a date and its time stays."""
+"""A zone's sign after a time; the space between date and time stays."""
 
 
 class Parameter(Struct, frozen=True, kw_only=True):
-    """One parameter: its meaning and its rules, for the check and for the OpenAPI document alike."""
+    """One parameter: its meaning and its rules, for both the check and the OpenAPI document."""
 
     name: str
     description: str
     advice: str = ""
-    """What it must be, for the error message."""
+    """The rule in words, for the error message."""
     pattern: str | None = None
-    """Of the whole text, in the dialect that Python and ECMA 262 share."""
+    """A regular expression for the whole text, in the common dialect of Python and ECMA 262."""
     choices: tuple[str, ...] = ()
     minimum: int | None = None
-    """With a maximum: it is a whole number."""
+    """The maximum of a whole number."""
     maximum: int | None = None
     default: str | None = None
     examples: tuple[str, ...] = ()
@@ -50,19 +50,21 @@ class Parameter(Struct, frozen=True, kw_only=True):
     is_list: bool = False
     """Whether it may be repeated."""
     key: str = ""
-    """Its name in OpenAPI, where several share a name."""
+    """Its component name in OpenAPI, if several share a name."""
 
     def check(self, text: str) -> str:
-        """The text, if it is what it must be.
+        """Return the text, if it obeys the rules.
 
         Raises:
-            falcon.HTTPBadRequest: it is not.
+            falcon.HTTPBadRequest: it does not.
         """
         if self.pattern is not None and not re.fullmatch(self.pattern, text):
             raise bad_parameter(self.name, self.advice)
         if self.choices and text not in self.choices:
             raise bad_parameter(self.name, self.advice)
-        if self.maximum is not None and not (re.fullmatch("[0-9]{1,9}", text) and self._is_within(int(text))):
+        if self.maximum is not None and not (
+            re.fullmatch("[0-9]{1,10}", text) and self._is_within(int(text))
+        ):
             raise bad_parameter(self.name, self.advice)
         return text
 
@@ -219,7 +221,7 @@ FORECAST = (LOAD_TYPES, FORECAST_BY, FORECAST_START, FORECAST_END)
 
 SNAPSHOTS = Parameter(
     name="limit",
-    description="At most so many, the newest.",
+    description="Most entries, the newest.",
     advice="must be a whole number from 1 to 10000",
     default="1000",
     minimum=1,
@@ -350,7 +352,7 @@ EVENT_BASELINE = (VEN_OF_BASELINE, BASELINE)
 VEN_BASELINE = (WINDOW_START, WINDOW_END, BASELINE)
 DRY_IMPORT = Parameter(
     name="dryRun",
-    description="With 1 nothing is stored; the answer says what would be, and which lines are wrong.",
+    description="With 1 nothing is stored; the response has the import's effect and wrong lines.",
     advice="must be 0 or 1",
     choices=("0", "1"),
     default="0",
@@ -358,7 +360,7 @@ DRY_IMPORT = Parameter(
 )
 DRY_RUN = Parameter(
     name="dryRun",
-    description="With 1 nothing is stored; the answer says whom the event would ask, and for what.",
+    description="With 1 nothing is stored; the response has the event's VENs and their shares.",
     advice="must be 0 or 1",
     choices=("0", "1"),
     default="0",
@@ -399,21 +401,21 @@ PATH = {
     "webhook_id": WEBHOOK_ID,
     "event_id": EVENT_ID,
 }
-"""What the names in the paths of `serving/app.py` stand for."""
+"""The parameters of paths, by their names in `serving/routes.py`."""
 
 
 def history_request(
     parameters: Mapping[str, str | list[str]], default: Aggregate = "sum", zone: str = "UTC"
 ) -> HistoryRequest:
-    """The range, granularity and aggregate of a history request.
+    """Parse the range, granularity and aggregate of a history request.
 
     Args:
         parameters: of the query.
-        default: the aggregate, if they name none.
-        zone: the time zone, if they name none.
+        default: aggregate, unless a parameter names one.
+        zone: time zone, unless a parameter names one.
 
     Raises:
-        falcon.HTTPBadRequest: one of them is not what the contract allows.
+        falcon.HTTPBadRequest: one of them violates the contract.
     """
     calendar = _calendar(parameters, zone)
     if calendar is None:
@@ -423,7 +425,7 @@ def history_request(
         aggregate = _aggregate(parameters, SLOT_S, default)
         granularity_s = base_granularity_s(calendar.zone, by_slots=aggregate != "sum")
     start_us, end_us = _period_us(parameters)
-    # Nothing is older than the epoch. `end` is inclusive, a range half-open: it ends a microsecond later.
+    # No rows are older than the epoch. `end` is inclusive, a range half-open: it ends a microsecond later.
     return HistoryRequest(
         None if start_us is None else max(start_us, 0),
         None if end_us is None else max(end_us, 0) + 1,
@@ -434,7 +436,7 @@ def history_request(
 
 
 def _calendar(parameters: Mapping[str, str | list[str]], zone: str) -> LocalBuckets | None:
-    """The calendar that the granularity names; None if it is a fixed width."""
+    """Return the calendar of the granularity; None for a fixed width."""
     zone = _zone(checked(parameters, TIME_ZONE)) or zone
     match = CALENDAR.fullmatch(checked(parameters, GRANULARITY) or "")
     return None if match is None else LocalBuckets(int(match[1]), cast(Unit, match[2]), zone)
@@ -449,7 +451,7 @@ def _zone(name: str | None) -> str | None:
 
 
 def period(parameters: Mapping[str, str | list[str]]) -> tuple[datetime | None, datetime | None]:
-    """`start` and `end`, both inclusive, each perhaps open."""
+    """Parse `start` and `end`, both inclusive and optional."""
     start, end = (None if us is None else from_microseconds(us) for us in _period_us(parameters))
     return start, end
 
@@ -462,19 +464,19 @@ def _period_us(parameters: Mapping[str, str | list[str]]) -> tuple[int | None, i
 
 
 def page(parameters: Mapping[str, str | list[str]]) -> Page:
-    """The requested page of a list; the whole list without `limit`."""
+    """Parse the requested page of a list; without `limit` the whole list."""
     limit = checked(parameters, LIMIT)
     return Page(None if limit is None else int(limit), checked(parameters, AFTER))
 
 
 def numbered_page(parameters: Mapping[str, str | list[str]]) -> Page:
-    """The same of a list whose entries have numbers."""
+    """Parse the requested page of a list whose entries have numeric ids."""
     checked(parameters, AFTER_NUMBER)
     return page(parameters)
 
 
 def alarm_filter(parameters: Mapping[str, str | list[str]]) -> AlarmFilter:
-    """Which alarms are requested.
+    """Parse the filter of alarms.
 
     Raises:
         falcon.HTTPBadRequest: a parameter is not valid.
@@ -491,20 +493,20 @@ def alarm_filter(parameters: Mapping[str, str | list[str]]) -> AlarmFilter:
 
 
 def credential_filter(parameters: Mapping[str, str | list[str]]) -> CredentialFilter:
-    """Which credentials a list is to have.
+    """Parse the filter of credentials.
 
     Raises:
-        falcon.HTTPBadRequest: there is no such status.
+        falcon.HTTPBadRequest: the status is unknown.
     """
     status = checked(parameters, CREDENTIAL_STATUS)
     return CredentialFilter() if status is None else CREDENTIAL_STATES[status]
 
 
 def last_event_id(header: str | None, parameters: Mapping[str, str | list[str]]) -> StreamPosition | None:
-    """The position to resume a live stream from: that of the header, else that of the parameter.
+    """Return the position from which to resume a live stream: of the header, else of the parameter.
 
-    A browser sends back any id that it has received, also one of another database: it becomes a position that
-    does not exist, so that the stream begins with a reset.
+    A browser sends back any id that it has received, even one of another database, which becomes a position
+    that does not exist, so that the stream begins with a reset.
     """
     if header is not None:
         return _stream_position(header) if re.fullmatch(STREAM_ID, header) else NOWHERE
@@ -518,7 +520,7 @@ def _stream_position(text: str) -> StreamPosition:
 
 
 def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName | None, int | None]:
-    """The baseline and the revision; a `+` that was not percent-encoded arrives as a space."""
+    """Parse baseline and revision; a `+` that was not percent-encoded arrives as a space."""
     decoded = {
         name: text.replace(" ", "+") if isinstance(text, str) else text for name, text in parameters.items()
     }
@@ -527,22 +529,22 @@ def settlement(parameters: Mapping[str, str | list[str]]) -> tuple[BaselineName 
 
 
 def newest_within(parameters: Mapping[str, str | list[str]]) -> NewestWithin:
-    """A range of time, both ends included, and how many of the newest entries in it.
+    """Parse a range of time, both ends included, and the limit of newest entries in it.
 
     Raises:
-        falcon.HTTPBadRequest: one of them is not as the contract has it.
+        falcon.HTTPBadRequest: one of them violates the contract.
     """
     start, end = period(parameters)
     return NewestWithin(start, end, int(checked(parameters, SNAPSHOTS) or 0))
 
 
 def group(parameters: Mapping[str, str | list[str]]) -> str | None:
-    """The id of a group; None for all VENs."""
+    """Parse the id of a group; None for all VENs."""
     return checked(parameters, GROUP)
 
 
 def chosen_vens(parameters: Mapping[str, str | list[str]]) -> tuple[Sequence[str], str | None]:
-    """The ids of VENs, and that of a group; neither for all VENs.
+    """Parse ids of VENs, or the id of a group; neither for all VENs.
 
     Raises:
         falcon.HTTPBadRequest: one of them is not valid, or several of `ids`, `group` and `all` are given.
@@ -555,10 +557,10 @@ def chosen_vens(parameters: Mapping[str, str | list[str]]) -> tuple[Sequence[str
 
 
 def is_by_group(parameters: Mapping[str, str | list[str]]) -> bool:
-    """Whether totals of groups are requested.
+    """Return whether totals of groups are requested.
 
     Raises:
-        falcon.HTTPBadRequest: of VENs that are named.
+        falcon.HTTPBadRequest: together with ids of VENs.
     """
     is_by_group = checked(parameters, BY_GROUP) == "group"
     if is_by_group and IDS.name in parameters:
@@ -567,7 +569,7 @@ def is_by_group(parameters: Mapping[str, str | list[str]]) -> bool:
 
 
 def several(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> Sequence[str]:
-    """The values of a parameter that may have several: separated by commas, or given several times."""
+    """Parse a parameter with several values: separated by commas, or repeated."""
     values = parameters.get(parameter.name, [])
     if isinstance(values, str):
         return parameter.check(values).split(",")
@@ -577,7 +579,7 @@ def several(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> 
 
 
 def forecast_types(parameters: Mapping[str, str | list[str]]) -> Sequence[str] | None:
-    """The types of load of a forecast, none for all; None for the total.
+    """Parse the load types of a forecast, empty for all; None for the total.
 
     Raises:
         falcon.HTTPBadRequest: one of them is not valid, or types are given with the total.
@@ -594,7 +596,7 @@ def snapshot_load(parameters: Mapping[str, str | list[str]]) -> str | None:
 
 
 def identifier(name: str, value: str) -> str:
-    """An id of a path, without the characters that PostgreSQL refuses."""
+    """Return an id of a path, without characters that PostgreSQL refuses."""
     value = decoded_id(value)
     if not re.fullmatch(ID, value):
         raise bad_parameter(name, "must not have control characters")
@@ -602,7 +604,7 @@ def identifier(name: str, value: str) -> str:
 
 
 def checked(parameters: Mapping[str, str | list[str]], parameter: Parameter) -> str | None:
-    """The value of a parameter, checked; else its default."""
+    """Return the checked value of a parameter, or its default."""
     value = parameters.get(parameter.name)
     if isinstance(value, list):
         raise bad_parameter(parameter.name, "must be given once")
@@ -633,10 +635,10 @@ def _with_plus(text: str) -> str:
 def _aggregate(
     parameters: Mapping[str, str | list[str]], granularity_s: int, default: Aggregate
 ) -> Aggregate:
-    asked = checked(parameters, AGGREGATE)
-    aggregate = asked or default
+    requested = checked(parameters, AGGREGATE)
+    aggregate = requested or default
     if aggregate != "sum" and granularity_s % SLOT_S:
-        other = "" if asked else "; or ask for aggregate=sum, which is not the default here"
+        other = "" if requested else "; or ask for aggregate=sum, which is not the default here"
         raise bad_parameter(
             "granularity",
             f"must be a multiple of 5m with aggregate={aggregate}, such as 5m, 15m or 1h{other}",
@@ -649,7 +651,7 @@ def bad_parameter(name: str, advice: str) -> falcon.HTTPBadRequest:
 
 
 def baseline_name(parameters: Mapping[str, str | list[str]]) -> BaselineName | None:
-    """The baseline; None for the first one."""
+    """Parse the baseline; None for the primary one."""
     name, _ = settlement({name: text for name, text in parameters.items() if name == BASELINE.name})
     return name
 
@@ -660,10 +662,10 @@ def ven_of_baseline(parameters: Mapping[str, str | list[str]]) -> str | None:
 
 
 def baseline_window(parameters: Mapping[str, str | list[str]]) -> tuple[datetime, datetime]:
-    """`start` and `end`, both required.
+    """Parse `start` and `end`, both required.
 
     Raises:
-        falcon.HTTPBadRequest: one of them is missing or no time.
+        falcon.HTTPBadRequest: one of them is missing or not a time.
     """
     instants_us = {each.name: _instant_us(parameters, each) for each in (WINDOW_START, WINDOW_END)}
     start, end = (_required(name, instant_us) for name, instant_us in instants_us.items())
@@ -677,7 +679,7 @@ def _required(name: str, instant_us: int | None) -> datetime:
 
 
 def is_dry_run(parameters: Mapping[str, str | list[str]]) -> bool:
-    """Whether a request is to be tried only.
+    """Return whether a request is a dry run.
 
     Raises:
         falcon.HTTPBadRequest: `dryRun` is neither 0 nor 1.

@@ -11,16 +11,16 @@ from urllib.parse import unquote_to_bytes
 from schemas.api.fields import VEN_WORDS
 
 ESCAPE = "\ufdd0"
-"""Begins what stands for a character while routes are sought: a non-character, which no new id may have."""
+"""Escape character during routing: a non-character, which no new id may contain."""
 
 ENCODED_SLASH, ENCODED_ESCAPE = f"{ESCAPE}1", f"{ESCAPE}0"
-"""An id of an earlier version may have the escape character itself."""
+"""Escapes the escape character itself, which ids of earlier versions may contain."""
 
 ENCODED_WORD = f"{ESCAPE}2"
-"""Stands before an id that is the word of a route."""
+"""Marks an id that equals a word of a route."""
 
 RAW_PATH = "RAW_URI"
-"""Where servers put the path as it was sent, with the query string."""
+"""WSGI keys under which servers pass the raw path with the query string."""
 
 VENS = "/api/vens/"
 _ESCAPED = re.compile(b"%2f", re.IGNORECASE)
@@ -29,12 +29,12 @@ _WORD = re.compile(f"(?<=^{VENS})({'|'.join(VEN_WORDS)})(?=/|$)".encode())
 
 
 def decoded_id(text: str) -> str:
-    """An id as the client meant it, out of a marked path."""
+    """Return the id of a marked path as the client meant it."""
     return text.replace(ENCODED_WORD, "").replace(ENCODED_SLASH, "/").replace(ENCODED_ESCAPE, ESCAPE)
 
 
 def with_marked_ids(path: str) -> str:
-    """A path as it was sent, decoded, with marks at encoded slashes and at an encoded word of a route."""
+    """Decode a raw path, with marks at encoded slashes and at an encoded word of a route."""
     parts = _ESCAPED.split(path.encode("latin-1", "replace"))
     decoded = (unquote_to_bytes(part).replace(_ESCAPE, _ESCAPED_ESCAPE) for part in parts)
     marked = _SLASH.join(decoded)

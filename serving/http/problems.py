@@ -1,4 +1,4 @@
-"""Errors become problem details (RFC 9457), here alone, and never with a stack trace."""
+"""Converts errors to problem details (RFC 9457), in this one place, never with a stack trace."""
 
 from http import HTTPStatus
 
@@ -41,7 +41,7 @@ CAUSES = {
     "57P02": "The database has crashed, and is starting again.",
     "57P03": "The database is starting or shutting down.",
 }
-"""What is wrong, by SQLSTATE or its class."""
+"""Causes by SQLSTATE or its class."""
 
 
 def add_error_handling(app: falcon.App[Request, Response]) -> None:
@@ -70,7 +70,7 @@ def _serialize(request: Request, response: Response, error: falcon.HTTPError) ->
 
 
 def _advice(request: Request, status: int) -> str | None:
-    """The detail for errors of Falcon, which have none."""
+    """Return the detail for errors of Falcon, which have none."""
     if status == HTTPStatus.NOT_FOUND:
         return f"There is nothing at {request.path}."
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -115,7 +115,7 @@ def _database_away(
 
 
 def cause_of(error: DBAPIError | PoolTimeoutError | psycopg.Error) -> str:
-    """What is the matter with the database, by its error."""
+    """Return the cause of a database error, for the client."""
     if isinstance(error, PoolTimeoutError):
         return "All connections to the database are in use: try again."
     cause = getattr(error, "orig", error)

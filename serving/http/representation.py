@@ -1,4 +1,4 @@
-"""How a response is represented: its ETag and conditions on it (RFC 9110, 13), common headers, and HEAD."""
+"""The representation of responses: ETags and conditional requests (RFC 9110, 13), common headers, HEAD."""
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -15,7 +15,7 @@ from serving.http.paths import RAW_PATH, with_marked_ids
 from serving.policy import PAGE_POLICY, SAFE_METHODS, Policy
 
 NEVER_COMPRESSED = frozenset({"text/event-stream", "image/png", "application/vnd.apache.parquet"})
-"""Media types that are compressed already, or whose events must not wait in a compressor."""
+"""Media types that are already compressed, or whose events must not be delayed by a compressor."""
 
 REVALIDATE = "no-cache"
 """Clients may keep a response, but must revalidate it before each use; with an ETag that costs a 304."""
@@ -23,17 +23,17 @@ REVALIDATE = "no-cache"
 HTML = "text/html"
 A_YEAR_S = 31_536_000
 REQUESTED_METHOD = "gridgate.requested_method"
-"""In a WSGI environment: the method that the client sent, where another is made of it."""
+"""WSGI key of the method that the client sent, if it is processed as another one."""
 
 CONDITIONS = ("If-Match", "If-None-Match")
 METHODS = frozenset({"PATCH", "PUT", "DELETE"})
 
 Hold = Callable[[str], AbstractContextManager[object]]
-"""A lock by name, against other changes with a precondition; of all processes."""
+"""Takes a lock by name, across processes, against other changes with a precondition."""
 
 
 class ResponseHead(Struct, frozen=True):
-    """A response as it was sent, without its body."""
+    """The status and headers of a sent response."""
 
     status: str
     headers: list[tuple[str, str]]
@@ -41,20 +41,28 @@ class ResponseHead(Struct, frozen=True):
     has_body: bool
 
 
+def tag_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:24]
+
+
 class CachedResponse:
-    """A whole body with its ETag and its compressed variants, each made once and shared by threads."""
+    """A complete body with its ETag and compressed variants, each computed once and shared by threads."""
 
-    __slots__ = ("_encoded", "body", "heads", "tag")
+    __slots__ = ("_body", "_encoded", "heads", "tag")
 
-    def __init__(self, body: bytes) -> None:
-        self.body = body
-        self.tag = hashlib.sha256(body).hexdigest()[:24]
+    def __init__(self, body: bytes, tag: str | None = None) -> None:
+        self._body = body
+        self.tag = tag_of(body) if tag is None else tag
         self.heads: dict[tuple[str | None, ...], ResponseHead] = {}
-        """Heads that were sent with this body, by the request headers that they depend on."""
+        """Heads sent with this body, by the request headers on which they depend."""
         self._encoded: dict[str, bytes] = {}
 
+    @property
+    def body(self) -> bytes:
+        return self._body
+
     def etag(self, encoding: str | None) -> str:
-        """Each variant has an ETag of its own."""
+        """Return the ETag of a variant."""
         return self.tag if encoding is None else f"{self.tag}-{encoding}"
 
     def encoded(self, encoding: str | None) -> bytes:
@@ -66,7 +74,7 @@ class CachedResponse:
 
 
 class ConditionalRequests:
-    """Falcon middleware: an ETag for each whole response to a GET, 304 where it matches, and compression.
+    """Falcon middleware: an ETag for each complete response to a GET, 304 if it matches, and compression.
 
     `on_change` is called after each request that may have changed something.
     """
@@ -93,15 +101,15 @@ class ConditionalRequests:
 
 
 class Readable(Protocol):
-    """A resource that answers GET, among whatever Falcon finds for a path."""
+    """A resource with a GET responder."""
 
     on_get: Callable[..., None]
 
 
 class Preconditions:
-    """Falcon middleware: 412 unless the resource is as the client has seen it.
+    """Falcon middleware: 412 unless the resource still is as the client has seen it.
 
-    A lock is held until the change is committed: of two clients that saw the same, one succeeds.
+    A lock is held until the change is committed: of two clients that saw the same state, one succeeds.
     """
 
     def __init__(self, hold: Hold) -> None:
@@ -120,8 +128,8 @@ class Preconditions:
         if not has_condition or not is_change:
             return
         match, none_match = request.if_match, request.if_none_match
-        request.context.held = held = ExitStack()
-        held.enter_context(self._hold(request.path))
+        request.context.lock = lock = ExitStack()
+        lock.enter_context(self._hold(request.path))
         tag = _current_tag(request, resource, parameters)
         if request.get_header("If-Match") is not None and not _has(match or [], tag, is_strong=True):
             raise falcon.HTTPPreconditionFailed(
@@ -137,9 +145,9 @@ class Preconditions:
         _resource: object,
         _succeeded: bool,  # noqa: FBT001 - Falcon's
     ) -> None:
-        held: ExitStack | None = getattr(request.context, "held", None)
-        if held is not None:
-            held.close()
+        lock: ExitStack | None = getattr(request.context, "lock", None)
+        if lock is not None:
+            lock.close()
 
 
 class SecurityHeaders:
@@ -191,12 +199,12 @@ def _process_in_full(_env: WSGIEnvironment, _start_response: StartResponse) -> I
 
 
 class App(falcon.App[Request, Response]):
-    """A Falcon application that answers HEAD with the head of a GET, and some paths by a fast path."""
+    """A Falcon application with HEAD for each GET, and a fast path for cached responses."""
 
     fast_path: FastPath | None = None
     fast_paths: Collection[str] = ()
     set_client_address: Callable[[WSGIEnvironment], None] | None = None
-    """Replaces the address of a proxy by that of its client."""
+    """Replaces a proxy's address by that of its client."""
 
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if env["REQUEST_METHOD"] == "HEAD":
@@ -206,13 +214,13 @@ class App(falcon.App[Request, Response]):
         return self._call_falcon(env, start_response)
 
     def _is_cached(self, env: WSGIEnvironment) -> bool:
-        """An encoded slash makes another path of it."""
+        """Return whether a path may be cached; an encoded slash makes it another path."""
         return env["PATH_INFO"] in self.fast_paths and "%" not in env[RAW_PATH]
 
     def respond_from_cache(
         self, env: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes] | None:
-        """A response without a look at the database; None if this request must be processed in full."""
+        """Respond without a query; None if this request must be processed in full."""
         if self.fast_path is None or env["REQUEST_METHOD"] != "GET" or not self._is_cached(env):
             return None
         try:
@@ -229,7 +237,7 @@ class App(falcon.App[Request, Response]):
         return super().__call__(env, start_response)
 
     def _head(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """The head of a GET; a streamed body is closed before its next block is made."""
+        """Respond with the head of a GET; a streamed body is closed before its next block is computed."""
         blocks = self(env | {"REQUEST_METHOD": "GET", REQUESTED_METHOD: "HEAD"}, start_response)
         if close := getattr(blocks, "close", None):
             close()
@@ -237,14 +245,14 @@ class App(falcon.App[Request, Response]):
 
 
 def _allow_head(response: Response) -> None:
-    """Falcon lists the methods that a resource has, and this service makes a HEAD of each GET."""
+    """Add HEAD to `Allow`: Falcon lists the methods of a resource, and this service derives HEAD from GET."""
     allowed = response.get_header("Allow")
     if allowed and "GET" in (methods := allowed.split(", ")):
         response.set_header("Allow", ", ".join(sorted({*methods, "HEAD"})))
 
 
 def requested_method(env: WSGIEnvironment) -> str:
-    """The method that the client sent."""
+    """Return the method that the client sent."""
     return str(env.get(REQUESTED_METHOD, env["REQUEST_METHOD"]))
 
 
@@ -272,7 +280,9 @@ def _send_or_304(request: Request, response: Response, cached: CachedResponse, e
         response.status = falcon.HTTP_304
         response.data = None
         response.delete_header("Content-Type")
-    elif encoding is not None and cached.body:
+        return
+    response.data = cached.body
+    if encoding is not None and response.data:
         response.data = cached.encoded(encoding)
         response.set_header("Content-Encoding", encoding)
 
@@ -280,11 +290,12 @@ def _send_or_304(request: Request, response: Response, cached: CachedResponse, e
 def _current_tag(request: Request, resource: Readable, parameters: dict[str, object]) -> str:
     response = Response(options=falcon.ResponseOptions())
     resource.on_get(request, response, **parameters)
-    return CachedResponse(response.data or b"").tag
+    cached: CachedResponse | None = getattr(response.context, "cached", None)
+    return tag_of(response.data or b"") if cached is None else cached.tag
 
 
 def _has(tags: Sequence[falcon.ETag | str], current: str, *, is_strong: bool) -> bool:
-    """Whether a list of ETags has the current one, in any content encoding; `*` is any."""
+    """Return whether a list of ETags contains the current one, in any content encoding; `*` matches any."""
     return any(
         tag == "*" or (tag.partition("-")[0] == current and not (is_strong and _is_weak(tag))) for tag in tags
     )

@@ -1,6 +1,6 @@
-"""Responses of `schemas.api` types, in the media type that the client prefers; long ones are streamed.
+"""Sends `schemas.api` types in the media type that the client prefers; long responses are streamed.
 
-A short response is sent whole, with an ETag. A long one is streamed, so that memory stays bounded.
+A short response is sent complete, with an ETag. A long one is streamed, so that memory stays bounded.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,30 +22,30 @@ from serving.http.representation import CachedResponse
 from serving.page import Page
 
 AT_FIRST = 1_001
-"""Entries of a list or history that are read before the status line is sent, so that what fails until then
-is answered as an error. A response of fewer entries is sent whole.
+"""Entries of a list or history that are read before the status line is sent, so that a failure until then
+becomes an error response. A response with fewer entries is sent complete.
 """
 
 AT_ONCE = 1_000
-"""Entries that are encoded together, at most."""
+"""Most entries that are encoded together."""
 
 WARNING_HEADER = "History-Warning"
 CARRIED_TO_NEXT_PAGE = ("group", "format", "state", "status", "kind", "acknowledged", "start", "end")
-"""Parameters of a list that choose its entries, or their form."""
+"""Parameters of a list that select its entries, or their form."""
 
 _encoder = msgspec.json.Encoder()
 encode = _encoder.encode
 
 
 class Entry(Protocol):
-    """An entry of a list that comes in pages."""
+    """An entry of a paged list."""
 
     @property
     def id(self) -> str: ...
 
 
 class Points(Protocol):
-    """A history: points of one shape, and, from the first point on, a warning if they are not exact."""
+    """A history: points of one shape, and, once the first is read, a warning if they are not exact."""
 
     @property
     def shape(self) -> type[Struct]: ...
@@ -59,7 +59,7 @@ Block = TypeVar("Block")
 
 
 def negotiate(request: Request, response: Response) -> str:
-    """The media type that the client prefers, of those in which lists and histories are offered.
+    """Return the media type that the client prefers, of those offered for lists and histories.
 
     Raises:
         falcon.HTTPNotAcceptable: it accepts none of them.
@@ -75,7 +75,7 @@ def negotiate(request: Request, response: Response) -> str:
 
 @lru_cache(maxsize=256)
 def _preferred(accept: str) -> str | None:
-    """Media types are compared without regard to case; a member that is none is passed over."""
+    """Parse `Accept`; media types are case-insensitive, invalid members are ignored."""
     members = ",".join(filter(_is_media_range, accept.lower().split(",")))
     return mediatypes.best_match(MEDIA_TYPES.values(), members) or None if members else None
 
@@ -89,23 +89,24 @@ def _is_media_range(member: str) -> bool:
 
 
 def answer_cached(response: Response, cached: CachedResponse) -> None:
-    response.data = cached.body
+    """The body is added where the client does not have it: a 304 costs none."""
+    response.data = b""
     response.context.cached = cached
 
 
 def answer(response: Response, value: object) -> None:
-    """A value of `schemas.api`, or a list of them, as JSON."""
+    """Respond with a value of `schemas.api`, or a list of them, as JSON."""
     response.data = _encoder.encode(value)
 
 
 def answer_secret(response: Response, value: object) -> None:
-    """As `answer`, for what no cache and no browser may keep."""
+    """Like `answer`, for values that no cache and no browser may store."""
     response.set_header("Cache-Control", "no-store")
     answer(response, value)
 
 
 def answer_list(response: Response, entries: Iterable[object], at_first: int = AT_FIRST) -> None:
-    """A list as JSON."""
+    """Respond with a list as JSON."""
     _answer_json(response, entries, b"[", lambda: b"]", at_first)
 
 
@@ -116,7 +117,7 @@ def answer_entries(
     entries: Iterable[object],
     at_first: int = AT_FIRST,
 ) -> None:
-    """A list in a media type."""
+    """Respond with a list in a media type."""
     if media_type == JSON:
         answer_list(response, entries, at_first)
     else:
@@ -124,7 +125,7 @@ def answer_entries(
 
 
 def answer_history(response: Response, media_type: str, points: Points) -> None:
-    """A history in a media type; columns have no place for its warning, which goes to a header."""
+    """Respond with a history in a media type; columnar types have its warning in a header."""
     if media_type == JSON:
         _answer_json(response, points, b'{"points":[', lambda: _end_of_history(points))
     else:
@@ -132,7 +133,7 @@ def answer_history(response: Response, media_type: str, points: Points) -> None:
 
 
 def answer_text(response: Response, media_type: str, parts: Iterator[str], broken: bytes) -> None:
-    """A long text in parts, such as lines; `broken` is sent as the last of them if one fails."""
+    """Respond with a long text in parts, such as lines; `broken` is sent last if one fails."""
     with _closed_on_error(parts):
         first = list(islice(parts, AT_FIRST))
         response.content_type = media_type
@@ -146,7 +147,7 @@ def answer_text(response: Response, media_type: str, parts: Iterator[str], broke
 def link_next_page(
     request: Request, response: Response, page: Page, entries: Iterator[Listed]
 ) -> list[Listed] | Iterator[Listed]:
-    """The entries of a page; if it is full, a `Link` header leads to the next one."""
+    """Return the entries of a page; if it is full, add a `Link` header to the next one."""
     if page.limit is None:
         return entries
     listed = list(entries)
@@ -163,11 +164,11 @@ def link_next_page(
 class StreamedBody:
     """A streamed body; closing it closes the source of its blocks, such as a database cursor.
 
-    A generator that has not begun does not close what it reads from, and one in a reference cycle is closed
+    A generator that has not started does not close its source, and one in a reference cycle is closed
     only by the cyclic garbage collector.
 
-    If a block fails after the first was sent, the status line is out already: `broken` is sent as the last
-    block, which is no valid end of the media type.
+    If a block fails after the first was sent, the status line is already out: `broken` is sent as the last
+    block, which is not a valid end of the media type.
     """
 
     def __init__(self, blocks: Iterator[bytes], source: object, broken: bytes = b"") -> None:
@@ -198,7 +199,7 @@ class StreamedBody:
 
 
 def growing_blocks(entries: Iterator[Block], first: int, most: int) -> Iterator[list[Block]]:
-    """Entries in lists, each twice as long as the one before, up to `most`."""
+    """Yield entries in lists, each twice as long as the previous one, up to `most`."""
     size = min(first, most)
     while block := list(islice(entries, size)):
         yield block
@@ -237,7 +238,7 @@ def _json_blocks(
 
 
 def _json_items(entries: list[object]) -> bytes:
-    """JSON of the entries, without the brackets around them."""
+    """Return the JSON of entries, without the enclosing brackets."""
     return _encoder.encode(entries)[1:-1]
 
 
@@ -265,7 +266,7 @@ def _answer_columns(
 
 @contextmanager
 def _closed_on_error(source: object) -> Iterator[None]:
-    """Close a source if its entries do not become a response: the error holds it, and so its connection."""
+    """Close a source on failure: the error would keep a reference to it, and so its connection open."""
     try:
         yield
     except BaseException:

@@ -1,1 +1,1 @@
-"""Registering many VENs at once from CSV, and writing the registry in the same form."""
+"""Imports many VENs from CSV, and exports the registry in the same form."""

@@ -1,4 +1,4 @@
-"""VENs by the thousand: read for an export, compared and written by an import."""
+"""The SQL of imports and exports: reads, compares and writes VENs by the thousand."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from schemas.tables.registry import vens
 
 
 class RegisteredVen(NamedTuple):
-    """What people set of a VEN, also of one that is retired."""
+    """A VEN's registered values, also of a retired one."""
 
     ven_id: str
     name: str | None
@@ -26,23 +26,23 @@ class RegisteredVen(NamedTuple):
 
 
 def all_vens() -> Query[RegisteredVen]:
-    """All that are not retired, by id."""
+    """Select all VENs that are not retired, by id."""
     rows = select(*fields_of(RegisteredVen, vens)).where(vens.c.retired_at.is_(None))
     return Query(RegisteredVen, rows.order_by(vens.c.ven_id))
 
 
 def some_vens(ven_ids: Sequence[str], *, locked: bool) -> Query[RegisteredVen]:
-    """VENs of these ids, by id; locked to the end of the transaction."""
+    """Select VENs by their ids, in order; optionally locked to the end of the transaction."""
     rows = select(*fields_of(RegisteredVen, vens)).where(vens.c.ven_id == func.any(list(ven_ids)))
     rows = rows.order_by(vens.c.ven_id)
     return Query(RegisteredVen, rows.with_for_update() if locked else rows)
 
 
 def write_vens(columns: Sequence[str]) -> Insert:
-    """Register VENs, bring back those that are retired, and set these columns of all.
+    """Register VENs, restore retired ones, and set these columns of all.
 
-    `rows` is a list of objects with `ven_id`, `created_at` and the columns; their order is that of ids, so
-    that two writers cannot lock each other out.
+    `rows` is a list of objects with `ven_id`, `created_at` and the columns, ordered by id, so that two
+    writers cannot deadlock.
     """
     names = ["ven_id", "created_at", *columns]
     typed: list[Any] = [column(name, vens.c[name].type) for name in names]

@@ -1,4 +1,4 @@
-"""Imports and exports of VENs: a file in, one transaction, and a report of what it did."""
+"""Imports and exports of VENs: an import is one transaction, with a report of its changes."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,12 +15,12 @@ from serving.imports.ven_csv import MOST_PROBLEMS, VenFile, VenFileRow
 from serving.registry import queries as registry
 
 AT_ONCE = 1_000
-"""Rows that one statement compares or writes."""
+"""Most rows that one statement compares or writes."""
 
 NAMED_IN_ERROR = 10
 
 Progress = Callable[[int, int], None]
-"""Called with the number of rows that are done, and of all."""
+"""Called with the number of processed rows, and of all rows."""
 
 
 def _in_silence(_done: int, _rows: int) -> None:
@@ -28,16 +28,16 @@ def _in_silence(_done: int, _rows: int) -> None:
 
 
 class VenImports:
-    """Writes the registry by a file: all of it, or, where a line is wrong, nothing."""
+    """Writes a file to the registry in one transaction: if a line is wrong, nothing is written."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._clock = clock
 
     def run(self, text: str, *, dry_run: bool, progress: Progress = _in_silence) -> VenImport:
-        """Register, change and bring back VENs as a file says; idempotent.
+        """Register, change and restore VENs by a file. Idempotent.
 
-        With `dry_run` nothing is written, and lines that are wrong are in the report.
+        With `dry_run` nothing is written, and wrong lines are in the report.
 
         Raises:
             InvalidRequestError: lines are wrong, and it is not a dry run.
@@ -57,7 +57,7 @@ class VenImports:
         return _report(file, counts, dry_run=dry_run)
 
     def export(self) -> Iterator[str]:
-        """The registered VENs as lines of such a file; the iterator holds a connection to its end."""
+        """Yield the registered VENs as lines of a file; the iterator holds a connection until it ends."""
         with snapshot(self._engine) as connection:
             rows = in_blocks(connection, queries.all_vens())
             yield from ven_csv.lines(row._asdict() for row in rows)
@@ -77,7 +77,7 @@ class VenImports:
 
 
 def outcome(row: VenFileRow, ven: RegisteredVen | None) -> str:
-    """What a row does to the VEN that is there, if one is."""
+    """Return the effect of a row on the existing VEN, if any."""
     if ven is None:
         return "created"
     if ven.retired_at is not None:
@@ -90,7 +90,7 @@ def _is_same(values: Mapping[str, object], present: Mapping[str, object]) -> boo
 
 
 def _id_of(row: VenFileRow) -> bytes:
-    """As the database orders ids."""
+    """Return the id in the database's order."""
     return row.ven_id.encode()
 
 

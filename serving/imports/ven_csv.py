@@ -1,8 +1,8 @@
 """The CSV form in which VENs are imported and exported: one line for each VEN. Pure.
 
-A file says what the VENs in it shall be: a column that it has is set for each of them, an empty cell leaves
-the VEN without that value, and columns that it lacks stay as they are. What `lines` writes, `read` reads back
-unchanged, also where a spreadsheet would take a text for a formula.
+A file is declarative: its columns are set for each VEN, an empty cell removes the value, and missing columns
+stay unchanged. `read` reads back unchanged what `lines` writes, also texts that a spreadsheet would take for
+formulas.
 """
 
 import csv
@@ -37,13 +37,13 @@ STORED: Mapping[str, str] = MappingProxyType(
 
 MOST_ROWS = 100_000
 MOST_PROBLEMS = 1_000
-"""Problems that are named; the others are counted."""
+"""Most problems that are listed; the others are counted."""
 
 LONGEST_TEXT = 255
 MOST_TAGS = 100
 BYTE_ORDER_MARK = "\ufeff"
 FORMULA = re.compile(r"'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-"""What a spreadsheet takes for a formula, perhaps behind apostrophes: written with one more apostrophe."""
+"""Texts that spreadsheets take for formulas, possibly after apostrophes: written with one more."""
 
 Values = Mapping[str, object]
 
@@ -57,7 +57,7 @@ class VenFileRow(Struct, frozen=True):
 
 
 class VenFile(Struct, frozen=True):
-    """What a file says: the columns that it sets, its rows, and what is wrong with it."""
+    """A parsed file: the columns that it sets, its rows, and its problems."""
 
     columns: Sequence[str]
     rows: Sequence[VenFileRow]
@@ -65,7 +65,7 @@ class VenFile(Struct, frozen=True):
 
 
 class _CellError(ValueError):
-    """A cell that is wrong: its column, and what would be right."""
+    """A wrong cell: its column, and the fix."""
 
     def __init__(self, field: str, advice: str) -> None:
         super().__init__(advice)
@@ -73,7 +73,7 @@ class _CellError(ValueError):
 
 
 def read(text: str) -> VenFile:
-    """Read a file, separated by commas or semicolons; rows with a problem are left out."""
+    """Parse a file, separated by commas or semicolons; rows with problems are left out."""
     text = text.removeprefix(BYTE_ORDER_MARK)
     first = text.partition("\n")[0]
     separator = ";" if ";" in first and "," not in first else ","
@@ -90,7 +90,7 @@ def read(text: str) -> VenFile:
 
 
 def lines(vens: Iterable[Values]) -> Iterator[str]:
-    """The header, then a line for each VEN, given by the columns of the table `vens`."""
+    """Yield the header, then a line for each VEN, from the columns of the table `vens`."""
     yield _line(STORED)
     for ven in vens:
         yield _line(_written(ven[column]) for column in STORED.values())
@@ -113,7 +113,7 @@ def _read_rows(names: Sequence[str], records: Iterator[tuple[int, list[str]]]) -
 
 
 def _records(reader: Any) -> Iterator[tuple[int, list[str]]]:  # noqa: ANN401 - a reader of the module csv
-    """The records with the number of their first line, but for empty lines."""
+    """Yield the records with the number of their first line, without empty lines."""
     line = 1
     for record in reader:
         if record:
@@ -152,13 +152,13 @@ def _require_new(row: VenFileRow, first_lines: dict[str, int]) -> None:
 
 
 def _text(name: str, cell: str) -> str | None:
-    """A text without control characters; None for an empty cell."""
+    """Return a text without control characters; None for an empty cell."""
     text = _unquoted(cell)
     return _checked(name, text) if text else None
 
 
 def _unquoted(cell: str) -> str:
-    """The cell without the apostrophe that keeps spreadsheets from taking it for a formula."""
+    """Return the cell without the apostrophe that protects it from being read as a formula."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell[1:]) else cell
 
 
@@ -199,7 +199,7 @@ def _degrees(most: float) -> Callable[[str, str], float | None]:
 
 
 def _tags(name: str, cell: str) -> list[str]:
-    """Words separated by semicolons; a list as JSON where a word has a semicolon."""
+    """Parse words separated by semicolons, or a JSON list, for words with semicolons."""
     if cell.startswith("["):
         try:
             words = msgspec.json.decode(cell, type=list[str])
@@ -216,7 +216,7 @@ def _tags(name: str, cell: str) -> list[str]:
 READERS: Mapping[str, Callable[[str, str], object]] = MappingProxyType(
     {ID: _ven_id, "lat": _degrees(90), "lon": _degrees(180), "tags": _tags}
 )
-"""Of columns that are no plain text."""
+"""Parsers of columns other than plain text."""
 
 
 def _written(value: object) -> str:

@@ -1,1 +1,1 @@
-"""Live streams: the log of changes, and its distribution to clients."""
+"""Live streams: the change log, and its distribution to clients."""

@@ -1,4 +1,4 @@
-"""The log of changes in the database, and its messages for server-sent events."""
+"""The change log in the database, and its messages for server-sent events."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -26,9 +26,9 @@ encode = msgspec.json.Encoder().encode
 
 
 class StreamPosition(Struct, frozen=True):
-    """A place in the log of changes; the mark distinguishes changes at the same position.
+    """A position in the change log; the mark distinguishes different changes at the same position.
 
-    A database that was restored, or promoted without its last changes, gives their positions once more.
+    A database that was restored, or promoted without its last changes, assigns their positions again.
     """
 
     position: int
@@ -39,7 +39,7 @@ class StreamPosition(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """A message of a stream, and its place in the one order of all."""
+    """A message of a stream, and its position in the global order."""
 
     place: StreamPosition
     message: bytes
@@ -50,7 +50,7 @@ class Change(Struct, frozen=True):
 
 
 class Extent(Struct, frozen=True):
-    """The oldest position and the newest place that are stored."""
+    """The oldest and the newest stored position."""
 
     oldest: int
     newest: StreamPosition
@@ -65,13 +65,13 @@ class StatusChange(Struct, rename="camel", frozen=True):
 
 
 class ChangeLog:
-    """The log of changes in the database."""
+    """The change log in the database."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def number(self) -> None:
-        """Give new changes their positions; writes nothing if there are none."""
+        """Assign positions to new changes; writes nothing if there are none."""
         with self._engine.connect() as connection:
             if connection.execute(queries.unnumbered()).first() is None:
                 return
@@ -88,7 +88,7 @@ class ChangeLog:
         return Extent(oldest, StreamPosition(newest, mark_of(written_at)))
 
     def can_resume(self, place: StreamPosition, extent: Extent) -> bool:
-        """Whether this log has all changes behind a place, and is the log in which the place was reached."""
+        """Return whether this log has all changes after a position, and the position is of this log."""
         if not extent.oldest - 1 <= place.position <= extent.newest.position:
             return False
         if place.mark is None or place.position < extent.oldest:
@@ -103,7 +103,7 @@ class ChangeLog:
 
 
 def mark_of(written_at: datetime) -> str:
-    """Of a change: the low 32 bits of the microseconds at which it was written."""
+    """Return a change's mark: the low 32 bits of the microseconds at which it was written."""
     return f"{microseconds(written_at) & 0xFFFF_FFFF:08x}"
 
 
@@ -122,7 +122,7 @@ def _status_change(data: dict[str, Any]) -> StatusChange:
 
 
 def _event_change(data: dict[str, Any]) -> EventWithMetrics:
-    """Changes from before migration 0018 have fewer fields."""
+    """Decode an event's change; those before migration 0018 have fewer fields."""
     fields = {**dict.fromkeys(EventRow._fields), **data, "event_id": data["id"]}
     times = {name: _utc(fields[name]) for name in EVENT_TIMES if fields[name] is not None}
     return event_with_metrics(EventRow(**{name: (fields | times)[name] for name in EventRow._fields}))

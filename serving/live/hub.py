@@ -1,7 +1,7 @@
-"""Live streams: every client gets every change, in one order, and may resume after it was away.
+"""Live streams: every client gets every change, in one order, and may resume after a disconnect.
 
 The listener thread of a worker process reads new changes and wakes the threads of its clients, which wait
-here and nowhere else.
+only here.
 """
 
 import threading
@@ -19,17 +19,17 @@ from serving.errors import TooManyStreamsError
 from serving.live.changes import Change, ChangeLog, Extent, StreamPosition, encode, message
 
 RECENT = 2_000
-"""Recent changes in the memory of each process; clients that are further behind read the database."""
+"""Recent changes cached by each process; clients that are further behind read the database."""
 
 AT_ONCE = 200
-"""Changes that are sent together, at most."""
+"""Most changes that are sent together."""
 
 RETRY_MS = 2_000
 HEARTBEAT = b": still here\n\n"
 
 
 class LiveHub:
-    """The newest changes and totals of a process, and the clients that wait for them."""
+    """The newest changes and totals of a process, and the clients waiting for them."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class LiveHub:
         self._recent: deque[Change] = deque(maxlen=RECENT)
         self._newest: StreamPosition | None = None
         self._log_number = 0
-        """Grows when the database turns out to hold another log than before."""
+        """Incremented when the database has another log than before."""
 
         self._network: bytes | None = None
         self._wakes = 0
@@ -75,7 +75,7 @@ class LiveHub:
             self._publish([], newest)
 
     def _newest_of_this_log(self) -> StreamPosition:
-        """What was read last; or, of a log that does not have it, the newest that it has."""
+        """Return the position last read; if the log does not contain it, the log's newest one."""
         extent = self._changes.extent()
         if self._newest is None:
             return extent.newest
@@ -99,26 +99,26 @@ class LiveHub:
                 self._changed.notify_all()
 
     def wake_streams(self) -> None:
-        """Send every client a heartbeat now: a stream whose key has ended closes instead."""
+        """Send every client a heartbeat now; a stream whose key is no longer valid closes."""
         with self._changed:
             self._wakes += 1
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End every stream at once, since the process stops."""
+        """End all streams at once, as the process stops."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def open(self, last: StreamPosition | None, holder: str | None = None) -> "LiveStream":
-        """A client's stream, from the change after `last` on, or from now on.
+        """Open a client's stream, from the change after `last`, or from now on.
 
         Args:
-            last: where the client was cut off.
-            holder: the key of the client; one key has a part of the streams only.
+            last: last position that the client received.
+            holder: key of the client; one key may have only a part of the streams.
 
         Raises:
-            TooManyStreamsError: there is no room for another client.
+            TooManyStreamsError: the limit of streams is reached.
         """
         self._enter(holder)
         try:
@@ -163,7 +163,7 @@ class LiveHub:
     ) -> tuple[bytes, int, int] | None:
         """Wait for unseen changes, the heartbeat, or `wake_streams`.
 
-        Returns the totals, the number of the log, and that of the wakes; or None when the stream ends.
+        Returns the totals, the number of the log, and the number of wakes; None when the stream ends.
         """
         with self._changed:
             self._changed.wait_for(
@@ -183,7 +183,7 @@ class LiveHub:
         )
 
     def after(self, position: int) -> list[Change]:
-        """The next changes: from memory, or from the database for a client that is far behind."""
+        """Return the next changes, from memory, or from the database for a client that is far behind."""
         with self._changed:
             newest = self._newest
             if self._recent and self._recent[0].position <= position + 1:
@@ -219,7 +219,7 @@ class LiveStream:
         self._opening: list[bytes] = [f"retry: {RETRY_MS}\n\n".encode()]
 
     def reset(self, extent: Extent) -> None:
-        """Go on from the newest change with a `reset`: the client has missed what came before."""
+        """Continue from the newest change with a `reset`: the client has missed earlier changes."""
         self._place = extent.newest
         numbers = {"oldestId": extent.oldest - 1, "newestId": extent.newest.position}
         self._opening.append(message("reset", extent.newest, encode(numbers)))
@@ -231,7 +231,7 @@ class LiveStream:
         """Wait for the next messages.
 
         Raises:
-            StopIteration: the server stops, or the database is away; the client will reconnect.
+            StopIteration: the server stops, or the database is unavailable; the client will reconnect.
         """
         if self._is_new:
             self._is_new = False
@@ -260,7 +260,7 @@ class LiveStream:
             yield message("network", self._place, network)
 
     def close(self) -> None:
-        """Release the place of this client; granian calls it whichever side ended the stream."""
+        """Release this client's place; granian calls it whichever side ended the stream."""
         if self._is_open:
             self._is_open = False
             self._hub.leave(self._holder)

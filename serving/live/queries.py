@@ -1,4 +1,4 @@
-"""Queries of the log of changes."""
+"""The SQL of the change log."""
 
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -10,12 +10,12 @@ from schemas.tables.live import live_changes
 
 
 def unnumbered() -> Select[int]:
-    """A row if something has been written that has no position yet."""
+    """Select a row if a change has no position yet."""
     return select(live_changes.c.change_id).where(live_changes.c.position.is_(None)).limit(1)
 
 
 def extent() -> Select[int, int, datetime]:
-    """The oldest position, the newest one, and when the newest was written; null without any change."""
+    """Select the oldest position, the newest one, and when the newest was written; null without changes."""
     newest = (
         select(live_changes.c.position, live_changes.c.written_at)
         .where(live_changes.c.position.is_not(None))
@@ -32,7 +32,7 @@ def written_at(position: int) -> Select[datetime]:
 
 
 class ChangeRow(NamedTuple):
-    """A change: the columns of what has changed, by name, are its data."""
+    """A change: its data are the columns of the changed row, by name."""
 
     position: int
     kind: Literal["status", "event", "alarm"]

@@ -2,7 +2,7 @@
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar, Generic, TypeVar
@@ -12,7 +12,9 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Table
 from sqlalchemy.exc import IntegrityError
 
+from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation, Request, plain
+from schemas.openadr_objects import Object, shown
 from serving.db.reading import ROWS_AT_ONCE, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.openadr import queries
@@ -21,10 +23,12 @@ from serving.openadr.event_times import require_times
 from serving.openadr.page import ObjectPage
 
 Taken = TypeVar("Taken", bound=Request)
-Object = dict[str, Any]
 Conditions = Sequence[ColumnElement[bool]]
 Listener = Callable[[Connection, Operation, ObjectType, Object, Sequence[str]], None]
-"""Called in the transaction of each change, with the whole object and its targets: what a notifier needs."""
+"""Called in the transaction of each change, with the whole object and its targets: what a notifier needs.
+
+Of a deletion it is called before anything is deleted.
+"""
 
 
 def ignore(
@@ -152,9 +156,9 @@ class Objects(ABC, Generic[Taken]):
 
     def delete_row(self, context: Context, row: Row[Any]) -> Object:
         """Delete one that is locked, in a transaction of somebody else."""
+        self._listener(context.connection, "DELETE", self.object_type, self.whole(row), row.targets)
         self._before_deletion(context, row)
         context.connection.execute(queries.remove(self.table, row.object_id))
-        self._listener(context.connection, "DELETE", self.object_type, self.whole(row), row.targets)
         return self._shown(row, context.client, None)
 
     def whole(self, row: Row[Any]) -> Object:
@@ -259,10 +263,7 @@ class TargetedObjects(Objects[Taken]):
         return [each for each in granted if requested is None or each in requested]
 
     def _shown(self, row: Row[Any], client: Client, targets: Sequence[str] | None) -> Object:
-        whole = super()._shown(row, client, targets)
-        if targets is not None and whole.get("targets"):
-            whole["targets"] = [each for each in whole["targets"] if each in targets]
-        return whole
+        return with_shown_targets(super()._shown(row, client, targets), targets)
 
 
 class OwnedObjects(Objects[Taken]):
@@ -287,16 +288,16 @@ class OwnedObjects(Objects[Taken]):
     def whole(self, row: Row[Any]) -> Object:
         return {**super().whole(row), "clientID": row.client_id}
 
+    def _notify_former_owner(self, context: Context, before: Row[Any]) -> None:
+        """What an object grants its client ends for that client when it becomes another's."""
+        context.connection.execute(openadr_changed("client", before.client_id))
 
-def shown(row: Row[Any], object_type: ObjectType) -> Object:
-    """A stored object with the metadata of this server."""
-    return {
-        **row.body,
-        "id": row.object_id,
-        "createdDateTime": _instant(row.created_at),
-        "modificationDateTime": _instant(row.modified_at),
-        "objectType": object_type,
-    }
+
+def with_shown_targets(whole: Object, targets: Collection[str] | None) -> Object:
+    """An object with those of its targets that a client may see; None: all."""
+    if targets is None or not whole.get("targets"):
+        return whole
+    return {**whole, "targets": [each for each in whole["targets"] if each in targets]}
 
 
 def _columns(values: Values, now: datetime) -> dict[str, Any]:
@@ -306,7 +307,3 @@ def _columns(values: Values, now: datetime) -> dict[str, Any]:
         "modified_at": now,
         **values.columns,
     }
-
-
-def _instant(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

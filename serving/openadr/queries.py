@@ -96,10 +96,6 @@ def is_active(now: datetime) -> ColumnElement[bool]:
     return or_(openadr_events.c.ends_at.is_(None), openadr_events.c.ends_at > now)
 
 
-def next_end(now: datetime) -> Select[Any]:
-    return select(func.min(openadr_events.c.ends_at)).where(openadr_events.c.ends_at > now)
-
-
 # What goes with what it belongs to
 
 
@@ -186,6 +182,13 @@ def has_part(client_id: str) -> ColumnElement[bool]:
         .where(ven.client_id == client_id, part.notified_at.is_not(None))
     )
     return openadr_events.c.event_id.in_(of_client)
+
+
+def lock_event_of_object(object_id: str) -> Select[str]:
+    """Lock the event of ours that an object is, if it is one."""
+    event_id = select(openadr_events.c.event_id).where(openadr_events.c.object_id == object_id)
+    query = select(events.c.event_id).where(events.c.event_id == event_id.scalar_subquery())
+    return query.with_for_update()
 
 
 def object_of_event(event_id: str) -> Select[Any]:

@@ -7,8 +7,10 @@ from msgspec import Struct
 from sqlalchemy import Engine
 
 from schemas.openadr import MqttBinding
+from schemas.openadr_notifications.topics import NOUNS
 from schemas.webhooks import Network
-from serving.cache.answer_cache import AnswerCache
+from serving.cache.change_feed import ChangeFeed
+from serving.db.pool import ConnectionPool
 from serving.events.service import EventWriter
 from serving.http.openapi import OpenApiResource
 from serving.openadr.auth.clients import ClientStore
@@ -25,13 +27,13 @@ from serving.openadr.http.subscriptions import OneSubscriptionResource, Subscrip
 from serving.openadr.http.topics import topics_of_all, topics_of_program, topics_of_ven
 from serving.openadr.http.vens import OpenAdrOneVenResource, OpenAdrVensResource
 from serving.openadr.notifications.listeners import change_listener
-from serving.openadr.notifications.topics import NOUNS
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.programs import Programs
 from serving.openadr.nouns.reports import Reports
 from serving.openadr.nouns.resources import Resources
 from serving.openadr.nouns.subscriptions import Subscriptions
 from serving.openadr.nouns.vens import Vens
+from serving.openadr.polling.lists import EventLists
 from serving.policy import OPENADR_PREFIX, OPENADR_VERSIONS
 
 
@@ -45,7 +47,9 @@ class OpenAdrDependencies(Struct):
     is_https: bool = False
     webhook_networks: Sequence[Network] = ()
     mqtt: MqttBinding | None = None
-    answers: AnswerCache | None = None
+    pool: ConnectionPool | None = None
+    changes: ChangeFeed | None = None
+    """With a pool and a feed, lists that many clients poll are made of copies in memory."""
 
 
 def openadr_routes(needs: OpenAdrDependencies) -> Mapping[str, object]:
@@ -79,7 +83,7 @@ def _resources(needs: OpenAdrDependencies) -> Mapping[str, object]:
         "/auth/token": TokenResource(ClientStore(engine), needs.tokens, clock),
         "/programs": ProgramsResource(programs),
         "/programs/{object_id}": OneProgramResource(programs),
-        "/events": OpenAdrEventsResource(events, needs.answers),
+        "/events": OpenAdrEventsResource(events, _event_lists(needs)),
         "/events/{object_id}": OpenAdrOneEventResource(events),
         "/reports": ReportsResource(reports),
         "/reports/{object_id}": OneReportResource(reports),
@@ -92,6 +96,12 @@ def _resources(needs: OpenAdrDependencies) -> Mapping[str, object]:
         "/notifiers": NotifiersResource(needs.mqtt),
         **_topics(programs, vens, is_on=needs.mqtt is not None),
     }
+
+
+def _event_lists(needs: OpenAdrDependencies) -> EventLists | None:
+    if needs.pool is None or needs.changes is None:
+        return None
+    return EventLists(needs.pool, needs.changes)
 
 
 def _topics(programs: Programs, vens: Vens, *, is_on: bool) -> Mapping[str, object]:

@@ -1,1 +1,1 @@
-"""What operators keep: VENs, loads, groups, opt-outs, credentials; and the outbox of commands that follow."""
+"""What operators maintain: VENs, loads, groups, opt-outs, credentials; and the resulting commands."""

@@ -1,4 +1,4 @@
-"""Credentials of VENs: the outbox that ingest empties into the broker."""
+"""The SQL of VENs' credentials: the outbox that ingest applies to the broker."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -41,26 +41,26 @@ def credential(ven_id: str, *, locked: bool = False) -> Query[CredentialRow]:
     return Query(CredentialRow, row.with_for_update() if locked else row)
 
 
-def credentials(wanted: CredentialFilter, page: Page) -> Query[CredentialRow]:
-    """By the ids of their VENs."""
+def credentials(criteria: CredentialFilter, page: Page) -> Query[CredentialRow]:
+    """Select credentials by the ids of their VENs."""
     rows = _credentials().order_by(_C.ven_id).limit(page.limit)
     is_pending = _C.applied_revision < _C.revision
-    if wanted.is_pending is not None:
-        rows = rows.where(is_pending if wanted.is_pending else ~is_pending)
-    if wanted.is_enabled is not None:
-        rows = rows.where(_C.enabled == wanted.is_enabled)
+    if criteria.is_pending is not None:
+        rows = rows.where(is_pending if criteria.is_pending else ~is_pending)
+    if criteria.is_enabled is not None:
+        rows = rows.where(_C.enabled == criteria.is_enabled)
     return Query(CredentialRow, rows if page.after is None else rows.where(_C.ven_id > page.after))
 
 
 def vens_without(limit: int, after: str) -> Select[str]:
-    """Registered VENs that never had a credential, by id."""
+    """Select registered VENs that never had a credential, by id."""
     has_one = select(_C.ven_id).where(_C.ven_id == vens.c.ven_id).exists()
     rows = select(vens.c.ven_id).where(vens.c.retired_at.is_(None), ~has_one, vens.c.ven_id > after)
     return rows.order_by(vens.c.ven_id).limit(limit)
 
 
 def set_passwords(sealed: Sequence[tuple[str, str]], who: str, now: datetime) -> Insert:
-    """New passwords of VENs, by their ids, as the next revisions of their credentials."""
+    """Upsert new passwords of VENs, by id, as the next revisions of their credentials."""
     rows = [
         {
             "ven_id": ven_id,
@@ -82,7 +82,7 @@ def set_passwords(sealed: Sequence[tuple[str, str]], who: str, now: datetime) ->
 
 
 def revoke(ven_id: str, who: str, now: datetime) -> Update:
-    """Let a VEN in no more; a password that the broker does not have yet is forgotten."""
+    """Revoke a VEN's credential; a password not yet applied is erased."""
     return (
         update(ven_credentials)
         .where(_C.ven_id == ven_id, _C.enabled)

@@ -1,4 +1,4 @@
-"""Credentials of VENs at the broker: made, rotated, revoked. Ingest gives them to the broker."""
+"""Creates, rotates and revokes VENs' credentials, which ingest applies to the broker."""
 
 import re
 import secrets
@@ -20,7 +20,7 @@ from serving.registry.credential_queries import CredentialRow
 KIND = "gv"
 AT_ONCE = 1_000
 SUBSTITUTION = re.compile("%[cu]")
-"""In topics of access lists some brokers replace these by the client id and the user name."""
+"""Placeholders that some brokers replace by client id and user name in topics of access lists."""
 
 
 class VenCredentials:
@@ -31,13 +31,13 @@ class VenCredentials:
         self._clock = clock
         self._key = key
 
-    def all(self, wanted: CredentialFilter, page: Page) -> Iterator[VenCredential]:
-        """By the ids of their VENs; the iterator holds a connection to its end."""
+    def all(self, criteria: CredentialFilter, page: Page) -> Iterator[VenCredential]:
+        """Return credentials by the ids of their VENs; the iterator holds a connection until it ends."""
         with snapshot(self._engine) as connection:
-            yield from map(_credential, in_blocks(connection, queries.credentials(wanted, page)))
+            yield from map(_credential, in_blocks(connection, queries.credentials(criteria, page)))
 
     def one(self, ven_id: str) -> VenCredential:
-        """The credential of a VEN.
+        """Return the credential of a VEN.
 
         Raises:
             NotFoundError: there is no such VEN, or it has none.
@@ -46,7 +46,7 @@ class VenCredentials:
             return _found(connection, ven_id)
 
     def make(self, ven_id: str, who: str) -> MadeCredential:
-        """Give a VEN a password; its first one, or one after it was revoked.
+        """Create a password for a VEN without a credential, or with a revoked one.
 
         Raises:
             NotFoundError: there is no such VEN.
@@ -61,7 +61,7 @@ class VenCredentials:
             return self._set(connection, ven_id, who)
 
     def rotate(self, ven_id: str, who: str) -> MadeCredential:
-        """Give a VEN another password; it is cut off when the broker has it.
+        """Replace a VEN's password; its connections end when the broker has applied it.
 
         Raises:
             NotFoundError: there is no such VEN, or it has no credential that is not revoked.
@@ -75,7 +75,7 @@ class VenCredentials:
             return self._set(connection, ven_id, who)
 
     def revoke(self, ven_id: str, who: str) -> None:
-        """Have the broker let a VEN in no more, and end its connections; idempotent.
+        """Revoke a VEN's credential, and end its connections. Idempotent.
 
         Raises:
             NotFoundError: it never had a credential.
@@ -87,10 +87,11 @@ class VenCredentials:
             connection.execute(queries.NOTIFY_CREDENTIALS)
 
     def make_missing(self, who: str) -> Iterator[tuple[str, str]]:
-        """Give each registered VEN a password that never had one: pairs of id and password, once stored.
+        """Create passwords for registered VENs that never had one; yields pairs of id and password, once
+        stored.
 
-        Each thousand is a transaction; another run goes on where one ended. Ids that cannot have one are
-        passed over.
+        Each thousand is a transaction, so an interrupted run can be resumed. Ids that cannot have a password
+        are skipped.
         """
         after = ""
         while True:
@@ -123,7 +124,7 @@ class VenCredentials:
 
 
 def _password() -> str:
-    """256 random bits, in the form that logs leave out."""
+    """Return 256 random bits, in the form that logs redact."""
     return f"{KIND}_{secrets.token_hex(6)}_{secrets.token_hex(32)}"
 
 

@@ -1,4 +1,4 @@
-"""Groups of VENs: read and written. `schemas.demand_response.groups` defines their members."""
+"""Reads and writes groups of VENs; `schemas.demand_response.groups` defines their members."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ LISTS = ("ven_ids", "load_types", "regions", "tags")
 
 
 class GroupReader:
-    """Reads groups. A list is an iterator that holds a connection to its end."""
+    """Reads groups. A list is an iterator that holds a connection until it ends."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -32,7 +32,7 @@ class GroupReader:
             yield from map(_group, in_blocks(connection, queries.all_groups(page)))
 
     def one(self, group_id: str) -> Group:
-        """One group.
+        """Return one group.
 
         Raises:
             NotFoundError: there is none with that id.
@@ -42,17 +42,17 @@ class GroupReader:
 
 
 class GroupWriter:
-    """Writes groups. Events that aim at one ask its members as they are then; the jobs see to that."""
+    """Writes groups. Events that target one follow its current members; the jobs do that."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._clock = clock
 
     def add(self, request: GroupCreate) -> Group:
-        """Make a group.
+        """Create a group.
 
         Raises:
-            InvalidRequestError: it names an unknown VEN, or its path would lead nowhere.
+            InvalidRequestError: it names an unknown VEN, or its path would be unreachable.
             ConflictError: its id exists.
         """
         require_free_path(request.id, ())
@@ -66,11 +66,11 @@ class GroupWriter:
             return _group(_row(connection, group_id))
 
     def change(self, group_id: str, request: GroupUpdate) -> Group:
-        """Change a group; events that aim at it follow.
+        """Change a group; events that target it follow.
 
         Raises:
             NotFoundError: there is none with that id.
-            InvalidRequestError: it comes to name an unknown VEN.
+            InvalidRequestError: it would name an unknown VEN.
         """
         with self._engine.begin() as connection:
             shown = _group(_row(connection, group_id, queries.lock_group(group_id)))
@@ -85,7 +85,7 @@ class GroupWriter:
 
         Raises:
             NotFoundError: there is none with that id.
-            ConflictError: an event that is not over aims at it.
+            ConflictError: an event that is not over targets it.
         """
         with self._engine.begin() as connection:
             connection.execute(queries.LOCK_TARGETS)

@@ -1,4 +1,4 @@
-"""Times in which people have opted VENs out of events."""
+"""Opt-outs: times within which people have opted VENs out of events."""
 
 import uuid
 from collections.abc import Callable
@@ -20,7 +20,7 @@ TIMES = ven_opt_outs.c
 
 
 class OptOutRow(NamedTuple):
-    """A time in which a VEN takes part in no event."""
+    """A time within which a VEN takes part in no event."""
 
     opt_out_id: str
     ven_id: str
@@ -31,14 +31,14 @@ class OptOutRow(NamedTuple):
 
 
 class OptOuts:
-    """Reads and writes opt-outs; the jobs pass VENs over that have one, and release those in events."""
+    """Reads and writes opt-outs; the jobs pass over VENs that have one, and release those in events."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._clock = clock
 
     def all(self, ven_id: str) -> list[OptOut]:
-        """The opt-outs of a VEN, by start.
+        """Return the opt-outs of a VEN, by start.
 
         Raises:
             NotFoundError: there is no such VEN.
@@ -48,7 +48,7 @@ class OptOuts:
             return [OptOut(*row) for row in _of_ven(ven_id).each(connection)]
 
     def one(self, ven_id: str, opt_out_id: str) -> OptOut:
-        """One opt-out.
+        """Return one opt-out.
 
         Raises:
             NotFoundError: there is none with that id.
@@ -60,10 +60,10 @@ class OptOuts:
         return OptOut(*row)
 
     def add(self, ven_id: str, request: OptOutCreate) -> OptOut:
-        """Opt a VEN out for a time.
+        """Create an opt-out of a VEN.
 
         Raises:
-            InvalidRequestError: the time is over, or ends before it begins.
+            InvalidRequestError: it is over, or ends before it begins.
             NotFoundError: there is no such VEN.
         """
         now = self._clock()
@@ -72,11 +72,11 @@ class OptOuts:
             raise InvalidRequestError("to must be after from")
         if end <= now:
             raise InvalidRequestError("to must be still ahead")
-        made = OptOut(uuid.uuid4().hex, ven_id, start, end, request.reason, now)
+        opt_out = OptOut(uuid.uuid4().hex, ven_id, start, end, request.reason, now)
         with self._engine.begin() as connection:
             require_row(connection, registry.lock_ven(ven_id), no_ven(ven_id))
-            connection.execute(_add(made))
-        return made
+            connection.execute(_add(opt_out))
+        return opt_out
 
     def remove(self, ven_id: str, opt_out_id: str) -> None:
         """Delete an opt-out.
@@ -94,14 +94,14 @@ def _of_ven(ven_id: str, *conditions: ColumnElement[bool]) -> Query[OptOutRow]:
     return Query(OptOutRow, of_ven.order_by(TIMES.start_time, TIMES.opt_out_id))
 
 
-def _add(made: OptOut) -> Insert:
+def _add(opt_out: OptOut) -> Insert:
     return insert(ven_opt_outs).values(
-        ven_id=made.ven_id,
-        opt_out_id=made.id,
-        start_time=made.start,
-        end_time=made.end,
-        reason=made.reason,
-        created_at=made.created_at,
+        ven_id=opt_out.ven_id,
+        opt_out_id=opt_out.id,
+        start_time=opt_out.start,
+        end_time=opt_out.end,
+        reason=opt_out.reason,
+        created_at=opt_out.created_at,
     )
 
 

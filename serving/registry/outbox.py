@@ -1,4 +1,4 @@
-"""Commands to VENs, written to the outbox within the transaction of the change that they belong to."""
+"""Writes commands to the outbox, within the transaction of the change that causes them."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from schemas.devices.protocols import vens_by_openadr
 from serving.registry import queries as registry
 
 SETTINGS_OF_VEN = {"enabled": "enabled", "capacity_kw": "capacityKw", "priority": "priority"}
-"""Settings of a load that its VEN is sent: our name, and that of the contract."""
+"""Settings of a load that are sent to its VEN: our name, and that of the contract."""
 
 SETTINGS_VALID_FOR = timedelta(days=1)
 
@@ -34,10 +34,10 @@ def send(
 def send_settings(
     connection: Connection, ven_id: str, load_id: str, values: Mapping[str, object], now: datetime
 ) -> None:
-    """Send a VEN the settings that it must know, with those that it has not acknowledged yet.
+    """Send a load's settings to its VEN, with those that it has not acknowledged yet.
 
-    One command carries all of them: if an older one were sent again, it would undo a newer one. A VEN that
-    speaks OpenADR is sent nothing; the settings hold for events all the same.
+    One command has all of them: a retry of an older one would undo a newer one. An OpenADR VEN gets no
+    command; the settings still apply to events.
     """
     if connection.execute(vens_by_openadr([ven_id])).first() is not None:
         return
@@ -52,7 +52,7 @@ def send_settings(
 
 
 def _withdrawn_settings(connection: Connection, ven_id: str, load_id: str) -> dict[str, object]:
-    """Withdraw the commands for a load that are not acknowledged; the settings in them, newer ones last."""
+    """Withdraw unacknowledged commands for a load; returns their settings, newer ones last."""
     withdraw = registry.withdraw_commands(ven_id, "replaced by a newer command", *registry.sets_load(load_id))
     merged: dict[str, object] = {}
     for _, data in sorted(connection.execute(withdraw), key=lambda row: row[0]):

@@ -1,4 +1,4 @@
-"""Statements that change VENs and loads, and the outbox of commands that these changes lead to."""
+"""The SQL that changes VENs and loads, and the outbox of commands that these changes cause."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,14 +15,14 @@ from schemas.tables.registry import loads, vens
 from schemas.tables.snapshots import ven_snapshots
 
 WORKER = "people"
-"""The worker of the ledger's batches that hold statuses set by people."""
+"""The worker of the ledger's batches with statuses set by people."""
 
 NOTIFY_TOTALS = notify(TOTALS)
 NOTIFY_COMMANDS = notify(COMMANDS)
 
 
 def add_ven(values: Mapping[str, object]) -> ReturningInsert[str]:
-    """Register a VEN, or bring back one that was retired; no row if it is there."""
+    """Register a VEN, or restore a retired one; returns no row if it is registered."""
     statement = insert(vens).values(**values)
     updates = {name: statement.excluded[name] for name in values if name not in {"ven_id", "created_at"}}
     return statement.on_conflict_do_update(
@@ -52,11 +52,11 @@ def set_load(ven_id: str, load_id: str, values: Mapping[str, object], now: datet
 
 
 LOCK_SNAPSHOT_LANE = locks.shared(locks.lane("snapshot"))
-"""The shared lock that the lane's workers take; a rebuild takes it exclusively."""
+"""The shared lock of the lane's workers; a rebuild takes it exclusively."""
 
 
 def status_since(ven_id: str) -> Select[datetime | None]:
-    """Since when the latest status of a VEN stands."""
+    """Select the time of a VEN's latest status."""
     return select(ven_snapshots.c.status_ts).where(ven_snapshots.c.ven_id == ven_id)
 
 
@@ -72,7 +72,7 @@ def add_status(ven_id: str, status: str, at: datetime, now: datetime, batch_id: 
 
 
 def set_status(ven_id: str, status: str, at: datetime) -> Insert:
-    """The latest status, unless a later one is there."""
+    """Upsert the latest status, unless a later one is stored."""
     statement = insert(ven_snapshots).values(ven_id=ven_id, status=status, status_ts=at)
     new, since = statement.excluded, ven_snapshots.c.status_ts
     return statement.on_conflict_do_update(
@@ -89,7 +89,7 @@ def add_command(row: Mapping[str, object]) -> Insert:
 def withdraw_commands(
     ven_id: str, reason: str, *conditions: ColumnElement[bool]
 ) -> ReturningUpdate[datetime, Mapping[str, object]]:
-    """Expire commands that are not acknowledged yet; returns when they were made, and their data."""
+    """Expire unacknowledged commands; returns when they were created, and their data."""
     return (
         update(commands)
         .where(commands.c.ven_id == ven_id, commands.c.status.in_(OPEN_COMMANDS), *conditions)
@@ -99,5 +99,5 @@ def withdraw_commands(
 
 
 def sets_load(load_id: str) -> tuple[ColumnElement[bool], ...]:
-    """Commands that change the settings of a load."""
+    """The conditions for commands that change the settings of a load."""
     return commands.c.op == "setLoad", commands.c.load_id == load_id

@@ -1,4 +1,4 @@
-"""Changes of VENs and loads, each in one transaction with the command to the VEN that it leads to."""
+"""Changes VENs and loads, each in one transaction with the resulting command to the VEN."""
 
 import uuid
 from collections.abc import Callable, Iterable
@@ -28,14 +28,14 @@ VEN_FIELDS = ("name", "status", "location", "registration_id", "address", "regio
 EMPTY_FORGETS = ("registration_id", "address", "region")
 PEOPLE = "people"
 RETIREMENT = "retirement"
-"""Who has revoked the credential of a VEN that was retired."""
+"""The author of a credential's revocation when its VEN is retired."""
 
 LOAD_FIELDS = ("name", "type", "capacity_kw", "shed_capability_kw", "enabled", "priority")
-"""What can be written, and read under the same names."""
+"""Fields that are written and read by the same names."""
 
 
 class FleetWriter:
-    """Writes to the registry; `latest` reads back what clients see."""
+    """Writes to the registry; `latest` reads what clients see."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], latest: LatestReader) -> None:
         self._engine = engine
@@ -43,11 +43,11 @@ class FleetWriter:
         self._clock = clock
 
     def add_ven(self, request: VenCreate) -> str:
-        """Register a VEN, or bring back one that was retired, with its history; returns its id.
+        """Register a VEN, or restore a retired one with its history; returns its id.
 
         Raises:
-            InvalidRequestError: the path of that id would be another route, or its slots begin ahead.
-            ConflictError: it is registered.
+            InvalidRequestError: the path of its id is another route, or its slots begin in the future.
+            ConflictError: it is registered already.
         """
         require_free_path(request.id, VEN_WORDS)
         status = None if request.status is None else _word(request.status)
@@ -75,10 +75,10 @@ class FleetWriter:
         return ven_id
 
     def change_ven(self, ven_id: str, request: VenUpdate) -> None:
-        """Change what is registered of a VEN; a status counts as if the VEN had reported it now.
+        """Change the registered values of a VEN; a status counts as if the VEN had reported it now.
 
         Raises:
-            InvalidRequestError: a slot width is to hold from a time ahead, or a label is to change.
+            InvalidRequestError: a slot width would apply from a future time, or a label would change.
             NotFoundError: there is no such VEN.
         """
         if request.status is not UNSET:
@@ -103,7 +103,7 @@ class FleetWriter:
             connection.execute(registry.NOTIFY_TOTALS)
 
     def retire_ven(self, ven_id: str) -> None:
-        """Take a VEN out of all lists and totals, withdraw its commands, and revoke its credential.
+        """Retire a VEN: remove it from lists and totals, withdraw its commands, and revoke its credential.
 
         Raises:
             NotFoundError: there is no such VEN.
@@ -118,7 +118,7 @@ class FleetWriter:
             connection.execute(registry.NOTIFY_COMMANDS)
 
     def change_load(self, ven_id: str, load_id: str, request: LoadUpdate) -> None:
-        """Set values of a load that override those of its VEN (null: no longer), and send them to the VEN.
+        """Set values of a load that override those of its VEN (null: remove them), and send them to the VEN.
 
         Raises:
             NotFoundError: there is no such VEN, or it has no such load.
@@ -136,7 +136,7 @@ class FleetWriter:
             connection.execute(registry.NOTIFY_TOTALS)
 
     def remove_load(self, ven_id: str, load_id: str) -> None:
-        """Take a load out of latest values and totals, until a sample that is later by device time.
+        """Remove a load from latest values and totals, until a sample with a later device time.
 
         Raises:
             NotFoundError: there is no such VEN, or it has no such load.
@@ -152,9 +152,9 @@ class FleetWriter:
 
 
 def changed_fields(request: Struct, shown: Struct, names: Iterable[str]) -> dict[str, Any]:
-    """The fields of a PATCH that differ from what GET shows; null is a value.
+    """Return the fields of a PATCH that differ from GET; null is a value.
 
-    A client may send back what it got: placeholders and estimates must not become facts by that.
+    A client may send back what it got: placeholders and estimates must not become stored values.
     """
     fields = {name: getattr(request, name) for name in names}
     return {
@@ -173,10 +173,10 @@ def _sorted(tags: Iterable[str] | None) -> list[str]:
 
 
 def _word(status: str) -> str:
-    """A word of status, spelt as where VENs send it.
+    """Return a status word in the spelling of VENs' messages.
 
     Raises:
-        InvalidRequestError: it is no word.
+        InvalidRequestError: it is not a word.
     """
     try:
         return status_word(status)
@@ -185,10 +185,10 @@ def _word(status: str) -> str:
 
 
 def _require_label(label: str, shown: Ven) -> None:
-    """Refuse a label of a location other than the one that the list of VENs shows.
+    """Refuse a label of a location that differs from the one in the list of VENs.
 
     Raises:
-        InvalidRequestError: it is another one.
+        InvalidRequestError: it differs.
     """
     place = (shown.location.lat, shown.location.lon) if shown.is_located else (None, None)
     if label != place_label(*place):
@@ -207,7 +207,7 @@ def require_row(connection: Connection, query: Relation, message: str) -> None:
 
 
 def _change_width(connection: Connection, request: VenUpdate, shown: Ven, now: datetime) -> None:
-    """Give a VEN's slots another width, or the same from another time on; null forgets what people set."""
+    """Change the width of a VEN's slots, or its start; null removes the width set by people."""
     if request.slot_minutes is None:
         for statement in forget_widths(shown.id, PEOPLE):
             connection.execute(statement)
@@ -224,10 +224,10 @@ def _set_width(connection: Connection, ven_id: str, minutes: int, since: datetim
 
 
 def slot_start(text: str | UnsetType | None, now: datetime) -> datetime | None:
-    """The half-hour from which on a slot width holds; None where none is given.
+    """Return the half-hour from which a slot width applies; None if none is given.
 
     Raises:
-        InvalidRequestError: it is ahead, or no time.
+        InvalidRequestError: it is in the future, or not a time.
     """
     if not text:
         return None
@@ -241,7 +241,7 @@ def slot_start(text: str | UnsetType | None, now: datetime) -> datetime | None:
 
 
 def _set_status(connection: Connection, ven_id: str, status: str, now: datetime) -> None:
-    """Add a status to the ledger, later than all of the VEN, and make it the latest at once."""
+    """Add a status to the ledger, later than all others of the VEN, and make it the latest at once."""
     connection.execute(registry.LOCK_SNAPSHOT_LANE)
     since = connection.execute(registry.status_since(ven_id)).scalar_one_or_none()
     at = now if since is None else max(now, since + MICROSECOND)

@@ -1,1 +1,1 @@
-"""What VENs have reported over time: samples of their loads, and acknowledgements of commands."""
+"""Reports of VENs over time: samples of their loads, and acknowledgements of commands."""

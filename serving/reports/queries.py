@@ -1,4 +1,4 @@
-"""Queries of samples of loads, of acknowledged commands, and of refused messages."""
+"""The SQL of samples of loads, of acknowledged commands, and of rejected messages."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -33,7 +33,7 @@ class SampleRow(NamedTuple):
 
 
 class AcknowledgementRow(NamedTuple):
-    """A command that its VEN has answered."""
+    """A command with its VEN's acknowledgement."""
 
     command_id: str
     ven_id: str
@@ -46,7 +46,7 @@ class AcknowledgementRow(NamedTuple):
 
 
 def samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Query[SampleRow]:
-    """The newest samples of loads, newest first; what a sample leaves out is as the load has it now."""
+    """Select the newest samples of loads, newest first; missing fields are the load's current ones."""
     latest, people = load_snapshots.c, loads.c
     newest = (
         select(ven_load_samples)
@@ -73,7 +73,7 @@ def count_samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Sel
 
 
 def acknowledgements(ven_id: str, within: NewestWithin) -> Query[AcknowledgementRow]:
-    """The newest answers of a VEN, newest first."""
+    """Select the newest acknowledgements of a VEN, newest first."""
     command = commands.c
     answers = (
         select(*fields_of(AcknowledgementRow, commands))
@@ -86,13 +86,13 @@ def acknowledgements(ven_id: str, within: NewestWithin) -> Query[Acknowledgement
 
 
 TOPICS_OF_A_VEN = ("oadr/meter/", "ven/loads/", "ven/status/", "ven/ack/")
-"""What stands before the id of a VEN in its own topics."""
+"""Prefixes of a VEN's own topics, before its id."""
 
 START_BYTES = 1_000
 
 
 class RejectedRow(NamedTuple):
-    """A refused message."""
+    """A rejected message."""
 
     rejected_id: int
     received_at: datetime
@@ -105,7 +105,7 @@ class RejectedRow(NamedTuple):
 
 
 def rejected(ven_id: str, within: NewestWithin) -> Query[RejectedRow]:
-    """The newest refused messages of a VEN, newest first: those that name it, or came on its topics."""
+    """Select rejected messages of a VEN, newest first: those that name it, or came on its topics."""
     message = rejected_messages.c
     topics = [f"{prefix}{ven_id}" for prefix in TOPICS_OF_A_VEN]
     rows = (

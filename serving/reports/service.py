@@ -1,4 +1,4 @@
-"""Samples of loads, acknowledgements and refused messages, as user interfaces show them."""
+"""Reads samples of loads, acknowledgements and rejected messages for user interfaces."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -22,7 +22,7 @@ class ReportReader:
         self._engine = engine
 
     def circuits(self, ven_id: str, load_id: str | None, within: NewestWithin) -> CircuitHistory:
-        """Samples of one load or of all loads of a VEN, oldest first.
+        """Return samples of one load or of all loads of a VEN, oldest first.
 
         Raises:
             NotFoundError: there is no such VEN, or it never reported such a load.
@@ -37,7 +37,7 @@ class ReportReader:
         return CircuitHistory(ven_id, load_id, [_circuit(row) for row in reversed(rows)], total)
 
     def events(self, ven_id: str, within: NewestWithin) -> list[VenEvent]:
-        """The acknowledgements of a VEN, newest first.
+        """Return the acknowledgements of a VEN, newest first.
 
         Raises:
             NotFoundError: there is no such VEN.
@@ -47,7 +47,7 @@ class ReportReader:
             return [_ven_event(row) for row in queries.acknowledgements(ven_id, within).each(connection)]
 
     def rejected(self, ven_id: str, within: NewestWithin) -> list[RejectedMessage]:
-        """Messages of a VEN that were refused, newest first; also of one that is not registered."""
+        """Return rejected messages of a VEN, registered or not, newest first."""
         with snapshot(self._engine) as connection:
             return [_rejected(row) for row in queries.rejected(ven_id, within).all(connection)]
 
@@ -77,7 +77,7 @@ def _require_ven(connection: Connection, ven_id: str) -> None:
 
 
 def _circuit(row: SampleRow) -> CircuitSnapshot:
-    """By the rules of a load's capacity and shed capability."""
+    """Convert a sample, by the rules of a load's capacity and shed capability."""
     capability_kw = row.shed_capability_kw
     if capability_kw is None:
         capability_kw = row.shed_power_kw or 0.0
@@ -103,7 +103,7 @@ CURTAILED = ("circuitsCurtailed", "circuits_curtailed")
 
 
 def _ven_event(row: AcknowledgementRow) -> VenEvent:
-    """From the VEN's answer, else from the command; some VENs put the fields into the answer's `data`."""
+    """Convert an acknowledgement; missing fields are taken from its `data`, else from the command."""
     answer = _object(row.acknowledgement)
     parts = (answer, _object(answer.get("data")))
     return VenEvent(
@@ -131,7 +131,7 @@ def _curtailed(parts: Sequence[Mapping[str, object]]) -> list[dict[str, object]]
 
 
 def _values(parts: Sequence[Mapping[str, object]], names: tuple[str, ...]) -> Iterator[object]:
-    """What stands under the names, part by part."""
+    """Yield the values of the names, part by part."""
     return (part.get(name) for part in parts for name in names)
 
 

@@ -1,1 +1,1 @@
-"""One noun of the API a file: parse the request, ask a service, answer."""
+"""One noun of the API per file: parse the request, call a service, respond."""

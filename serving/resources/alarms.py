@@ -24,8 +24,8 @@ class AlarmsResource:
         },
     )
     def on_get(self, request: Request, response: Response) -> None:
-        wanted, part = alarm_filter(request.params), numbered_page(request.params)
-        answer_list(response, link_next_page(request, response, part, self._alarms.all(wanted, part)))
+        criteria, part = alarm_filter(request.params), numbered_page(request.params)
+        answer_list(response, link_next_page(request, response, part, self._alarms.all(criteria, part)))
 
 
 class OneAlarmResource:

@@ -1,4 +1,4 @@
-"""What VENs would use without an event: the methods, and series of one VEN or of an event."""
+"""Baselines: the methods, and the series of one VEN or of an event."""
 
 from falcon import Request, Response
 

@@ -1,4 +1,4 @@
-"""Many histories in one answer: of VENs, groups, loads and types of load."""
+"""Many histories in one response: of VENs, groups, loads and load types."""
 
 from falcon import Request, Response
 
@@ -46,12 +46,12 @@ class VenHistoriesResource:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
+        query = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         ven_ids, group_id = chosen_vens(request.params)
         if is_by_group(request.params):
-            answer_history(response, media_type, self._histories.groups(wanted, group_id))
+            answer_history(response, media_type, self._histories.groups(query, group_id))
         else:
-            answer_history(response, media_type, self._histories.vens(wanted, ven_ids, group_id))
+            answer_history(response, media_type, self._histories.vens(query, ven_ids, group_id))
 
 
 class LoadHistoriesResource:
@@ -73,9 +73,9 @@ class LoadHistoriesResource:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
+        query = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         types = several(request.params, LOAD_TYPES)
         if checked(request.params, BY_TYPE) == "type":
-            answer_history(response, media_type, self._histories.load_types(wanted, types))
+            answer_history(response, media_type, self._histories.load_types(query, types))
         else:
-            answer_history(response, media_type, self._histories.loads(wanted, types))
+            answer_history(response, media_type, self._histories.loads(query, types))

@@ -27,8 +27,8 @@ class CredentialsResource:
         },
     )
     def on_get(self, request: Request, response: Response) -> None:
-        wanted, part = credential_filter(request.params), page(request.params)
-        answer_list(response, link_next_page(request, response, part, self._credentials.all(wanted, part)))
+        criteria, part = credential_filter(request.params), page(request.params)
+        answer_list(response, link_next_page(request, response, part, self._credentials.all(criteria, part)))
 
 
 class OneCredentialResource:
@@ -53,13 +53,13 @@ class OneCredentialResource:
         problems=(404, 409),
     )
     def on_post(self, request: Request, response: Response, ven_id: str) -> None:
-        made = self._credentials.make(identifier("venId", ven_id), caller_of(request).name)
+        credential = self._credentials.make(identifier("venId", ven_id), caller_of(request).name)
         response.status = falcon.HTTP_201
-        answer_secret(response, made)
+        answer_secret(response, credential)
 
     @Operation(
         id="revokeCredential",
-        summary="Have the broker let a VEN in no more, and end its connections",
+        summary="Revoke a VEN's login at the broker, and end its connections",
         tag="credentials",
         answers={202: ResponseSpec("The broker will be notified.", VenCredential)},
         problems=(404,),
@@ -83,5 +83,5 @@ class CredentialRotationResource:
         problems=(404, 409),
     )
     def on_post(self, request: Request, response: Response, ven_id: str) -> None:
-        made = self._credentials.rotate(identifier("venId", ven_id), caller_of(request).name)
-        answer_secret(response, made)
+        credential = self._credentials.rotate(identifier("venId", ven_id), caller_of(request).name)
+        answer_secret(response, credential)

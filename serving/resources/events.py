@@ -66,9 +66,9 @@ class EventsResource:
         if is_dry_run(request.params):
             answer(response, self._writer.preview(read_body(request, EventCreate)))
             return
-        made = self._writer.create(read_body(request, EventCreate))
-        response.status, response.location = falcon.HTTP_201, f"/api/events/{encode_value(made.id)}"
-        answer(response, made)
+        event = self._writer.create(read_body(request, EventCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/events/{encode_value(event.id)}"
+        answer(response, event)
 
 
 class OneEventResource:
@@ -117,7 +117,7 @@ class EventStopResource:
 
     @Operation(
         id="stopEvent",
-        summary="End an event before its time: what runs is completed, what is to come cancelled",
+        summary="End an event early: complete a running one, cancel a scheduled one",
         tag="events",
         answers={202: ResponseSpec("It will be over within a second, if it is not yet.", Stopping)},
         problems=(404,),

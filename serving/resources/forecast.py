@@ -1,4 +1,4 @@
-"""The forecast of what loads will use, and could shed."""
+"""The forecast of usage and shed capability by load type."""
 
 from falcon import Request, Response
 

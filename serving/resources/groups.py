@@ -32,16 +32,16 @@ class GroupsResource:
 
     @Operation(
         id="createGroup",
-        summary="Make a group of VENs",
+        summary="Create a group of VENs",
         tag="groups",
         takes=GroupCreate,
         answers={201: ResponseSpec("The group.", Group, headers=("Location",))},
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
-        made = self._writer.add(read_body(request, GroupCreate))
-        response.status, response.location = falcon.HTTP_201, f"/api/groups/{encode_value(made.id)}"
-        answer(response, made)
+        group = self._writer.add(read_body(request, GroupCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/groups/{encode_value(group.id)}"
+        answer(response, group)
 
 
 class OneGroupResource:
@@ -61,7 +61,7 @@ class OneGroupResource:
 
     @Operation(
         id="updateGroup",
-        summary="Change a group; events that aim at it ask its members as they are now",
+        summary="Change a group; events that target it follow its members",
         tag="groups",
         takes=GroupUpdate,
         answers={200: ResponseSpec("The group as it is now.", Group)},

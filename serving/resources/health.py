@@ -28,7 +28,7 @@ class LivenessResource:
 
 
 class DatabaseCheckResource:
-    """Ready means: the databases answer, are at the revision that this code needs, and are up to date."""
+    """Ready: the databases respond, are at the required revision, and are up to date."""
 
     def __init__(self, databases: Databases, clock: Callable[[], datetime]) -> None:
         self._databases = databases

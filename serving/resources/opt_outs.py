@@ -1,4 +1,4 @@
-"""Times in which a VEN is opted out of events."""
+"""Opt-outs of VENs from events."""
 
 import falcon
 from falcon import Request, Response
@@ -35,10 +35,10 @@ class OptOutsResource:
         problems=(404,),
     )
     def on_post(self, request: Request, response: Response, ven_id: str) -> None:
-        made = self._opt_outs.add(identifier("venId", ven_id), read_body(request, OptOutCreate))
+        opt_out = self._opt_outs.add(identifier("venId", ven_id), read_body(request, OptOutCreate))
         response.status = falcon.HTTP_201
-        response.location = f"/api/vens/{encode_value(made.ven_id)}/opt-outs/{made.id}"
-        answer(response, made)
+        response.location = f"/api/vens/{encode_value(opt_out.ven_id)}/opt-outs/{opt_out.id}"
+        answer(response, opt_out)
 
 
 class OneOptOutResource:
@@ -59,7 +59,7 @@ class OneOptOutResource:
         id="deleteOptOut",
         summary="Delete an opt-out",
         tag="vens",
-        answers={204: ResponseSpec("The VEN is asked again, also by events that run.")},
+        answers={204: ResponseSpec("The VEN takes part in events again, also in running ones.")},
         problems=(404,),
     )
     def on_delete(self, _request: Request, response: Response, ven_id: str, opt_out_id: str) -> None:

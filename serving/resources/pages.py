@@ -1,6 +1,6 @@
 """Pages and their files: the dashboard, the API's documentation, and the OpenAPI document.
 
-The files are read once. Their URL has a digest of all of them, so that browsers may cache them for ever.
+The files are read once. Their URL contains a digest of all, so that browsers may cache them for ever.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 
 
 class AssetsResource:
-    """The files, which may refer to each other by name; `url` is what stands before the name."""
+    """The files, which may refer to each other by name; `url` is the prefix of the names."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._files = files
@@ -69,11 +69,11 @@ CHARTS = "plotly.min.js"
 DASHBOARD_POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
 )
-"""Nothing from elsewhere. Charts set styles of their own."""
+"""Content security policy: only our own resources; charts set inline styles."""
 
 
 def dashboard_files() -> dict[str, bytes]:
-    """All that the page needs, under the names by which its parts call each other."""
+    """Return all files of the page, by the names with which they refer to each other."""
     ours = {
         file.name: file.read_bytes()
         for file in files("serving").joinpath("dashboard").iterdir()
@@ -84,12 +84,12 @@ def dashboard_files() -> dict[str, bytes]:
 
 @cache
 def page_assets() -> AssetsResource:
-    """The files of the dashboard and of `/docs`: megabytes, which a process reads and digests once."""
+    """Return the files of the dashboard and of `/docs`: megabytes, read and digested once per process."""
     return AssetsResource(docs_files() | dashboard_files())
 
 
 class DashboardResource:
-    """The page, which shows times in the zone of the site."""
+    """The dashboard, which shows times in the site's time zone."""
 
     def __init__(self, assets: AssetsResource, time_zone: str) -> None:
         text = files("serving").joinpath("dashboard", DASHBOARD_HTML).read_text(encoding="utf-8")
@@ -109,7 +109,7 @@ class DashboardResource:
 
 
 SWAGGER_UI = Path(str(distribution("flask-swagger-ui").locate_file("flask_swagger_ui/dist")))
-"""Swagger UI comes in a package for Flask, of which nothing is imported."""
+"""Swagger UI's files come in a package for Flask, which is not imported."""
 
 FROM_SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
 START_JS = b"""window.onload = () => {
@@ -137,11 +137,11 @@ DOCS_HTML = Template("""<!doctype html>
 DOCS_POLICY = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 )
-"""Nothing from elsewhere. Swagger UI sets styles of its own."""
+"""Content security policy: only our own resources; Swagger UI sets inline styles."""
 
 
 def docs_files() -> dict[str, bytes]:
-    """What the page needs, by name."""
+    """Return the files of the page, by name."""
     return {name: (SWAGGER_UI / name).read_bytes() for name in FROM_SWAGGER_UI} | {"start.js": START_JS}
 
 

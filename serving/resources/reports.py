@@ -1,4 +1,4 @@
-"""What a VEN has reported over time, for the newer user interface."""
+"""Reports of a VEN over time, for the newer user interface."""
 
 from falcon import Request, Response
 

@@ -78,9 +78,9 @@ class NetworkHistoryResource:
     )
     def on_get(self, request: Request, response: Response) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
+        query = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         group_id = group(request.params)
         history = (
-            self._histories.network(wanted) if group_id is None else self._histories.group(group_id, wanted)
+            self._histories.network(query) if group_id is None else self._histories.group(group_id, query)
         )
         answer_history(response, media_type, history)

@@ -13,7 +13,7 @@ from serving.live.hub import LiveHub
 
 
 class StreamResource:
-    """Server-sent events: `network`, `status`, `event`, `alarm`; `reset` for who was away too long."""
+    """Server-sent events: `network`, `status`, `event`, `alarm`; `reset` for clients too far behind."""
 
     def __init__(self, hub: LiveHub) -> None:
         self._hub = hub
@@ -32,4 +32,4 @@ class StreamResource:
         last = last_event_id(request.get_header("Last-Event-ID"), request.params)
         response.stream = self._hub.open(last, caller_of(request).key_id)
         response.content_type = "text/event-stream"
-        response.set_header("X-Accel-Buffering", "no")  # or nginx would hold events back
+        response.set_header("X-Accel-Buffering", "no")  # else nginx would buffer events

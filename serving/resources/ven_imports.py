@@ -1,4 +1,4 @@
-"""VENs as a CSV file: imported and exported."""
+"""Imports and exports of VENs as CSV."""
 
 from falcon import Request, Response
 
@@ -10,10 +10,10 @@ from serving.http.responses import answer, answer_text
 from serving.imports.service import VenImports
 
 LONGEST_FILE_BYTES = 16 * 1_048_576
-"""More than the 100,000 lines that a file may have; few are received at once."""
+"""Longest body: more than the 100,000 lines of a file; few are received at once."""
 
 BROKEN = b'"This answer has broken off.",\r\n'
-"""A line with fewer cells than the others."""
+"""Sent last if the export fails: a line with fewer cells than the others."""
 
 
 class VenImportResource:

@@ -219,8 +219,8 @@ class VenHistoryResource:
     )
     def on_get(self, request: Request, response: Response, ven_id: str) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
-        answer_history(response, media_type, self._histories.ven(identifier("venId", ven_id), wanted))
+        query = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
+        answer_history(response, media_type, self._histories.ven(identifier("venId", ven_id), query))
 
 
 class LoadHistoryResource:
@@ -237,6 +237,6 @@ class LoadHistoryResource:
     )
     def on_get(self, request: Request, response: Response, ven_id: str, load_id: str) -> None:
         media_type = negotiate(request, response)
-        wanted = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
+        query = history_request(request.params, self._histories.default_aggregate, self._histories.time_zone)
         ven_id, load_id = identifier("venId", ven_id), identifier("loadId", load_id)
-        answer_history(response, media_type, self._histories.load(ven_id, load_id, wanted))
+        answer_history(response, media_type, self._histories.load(ven_id, load_id, query))

@@ -1,4 +1,4 @@
-"""Webhooks. Their URLs may hold what only operators should know, so viewers do not see them."""
+"""Webhooks. Their URLs may contain secrets, so only operators see them."""
 
 import falcon
 from falcon import Request, Response
@@ -38,16 +38,16 @@ class WebhooksResource:
 
     @Operation(
         id="createWebhook",
-        summary="Have changes sent to a URL",
+        summary="Create a webhook, which sends changes to a URL",
         tag="webhooks",
         takes=WebhookCreate,
         answers={201: ResponseSpec("The webhook and its secret.", MadeWebhook, headers=("Location",))},
         problems=(409,),
     )
     def on_post(self, request: Request, response: Response) -> None:
-        made = self._webhooks.add(read_body(request, WebhookCreate))
-        response.status, response.location = falcon.HTTP_201, f"/api/webhooks/{made.webhook.id}"
-        answer(response, made)
+        webhook = self._webhooks.add(read_body(request, WebhookCreate))
+        response.status, response.location = falcon.HTTP_201, f"/api/webhooks/{webhook.webhook.id}"
+        answer(response, webhook)
 
 
 class OneWebhookResource:
@@ -79,7 +79,7 @@ class OneWebhookResource:
 
     @Operation(
         id="deleteWebhook",
-        summary="Delete a webhook, with what is still to be sent to it",
+        summary="Delete a webhook, with its pending deliveries",
         tag="webhooks",
         answers={204: ResponseSpec("It is deleted.")},
         problems=(404,),
@@ -95,7 +95,7 @@ class WebhookTestResource:
 
     @Operation(
         id="testWebhook",
-        summary="Have a test delivery sent",
+        summary="Send a test delivery",
         tag="webhooks",
         answers={202: ResponseSpec("The jobs send it within seconds.", WebhookTest)},
         problems=(404, 409),

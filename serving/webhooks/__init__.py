@@ -1,1 +1,1 @@
-"""Webhooks: made, changed, listed; the jobs send them."""
+"""Creates, changes and lists webhooks, which the jobs send."""

@@ -1,4 +1,4 @@
-"""Webhooks and their deliveries."""
+"""The SQL of webhooks and their deliveries."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,13 +15,13 @@ from serving.page import Page
 
 _W, _D = webhooks.c, webhook_deliveries.c
 _IS_OWN = _W.subscription_id.is_(None)
-"""Not of a subscription of OpenADR: those are changed with their subscriptions."""
+"""Excludes webhooks of OpenADR subscriptions, which are changed with them."""
 
 COUNT_ALONE = locks.exclusive(locks.WEBHOOKS)
 
 
 class WebhookRow(NamedTuple):
-    """A webhook without its secret, and how many deliveries wait."""
+    """A webhook without its secret, with the number of pending deliveries."""
 
     webhook_id: str
     url: str
@@ -100,7 +100,7 @@ def add_test(webhook_id: str, now: datetime) -> ReturningInsert[int]:
 
 
 def deliveries(webhook_id: str, page: Page) -> Query[DeliveryRow]:
-    """The newest first; `after` a delivery come older ones."""
+    """Select deliveries, newest first; `after` a delivery come older ones."""
     of_webhook = select(*fields_of(DeliveryRow, webhook_deliveries)).where(_D.webhook_id == webhook_id)
     query = of_webhook.order_by(_D.delivery_id.desc()).limit(page.limit)
     return Query(DeliveryRow, query if page.after is None else query.where(_D.delivery_id < int(page.after)))

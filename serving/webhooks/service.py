@@ -1,4 +1,4 @@
-"""Webhooks: made, changed, deleted, tried."""
+"""Creates, changes, deletes and tests webhooks."""
 
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +22,13 @@ from serving.page import Page
 from serving.webhooks import queries
 from serving.webhooks.queries import DeliveryRow, WebhookRow
 
-"""Each change is written once for each of them."""
+"""Most webhooks: each change is written once for each of them."""
 
 FRESH = {"failures": 0, "failing_since": None, "retry_at": None, "disabled_at": None, "error": None}
 
 
 class Webhooks:
-    """The tables `webhooks` and `webhook_deliveries`, from which the jobs send."""
+    """The tables `webhooks` and `webhook_deliveries`, the outbox of the jobs."""
 
     def __init__(
         self, engine: Engine, clock: Callable[[], datetime], networks: Sequence[Network] = ()
@@ -38,12 +38,12 @@ class Webhooks:
         self._networks = networks
 
     def all(self, page: Page) -> Iterator[Webhook]:
-        """By id; the iterator holds a connection to its end."""
+        """Return webhooks by id; the iterator holds a connection until it ends."""
         with snapshot(self._engine) as connection:
             yield from map(_webhook, in_blocks(connection, queries.all_webhooks(page)))
 
     def one(self, webhook_id: str) -> Webhook:
-        """One webhook.
+        """Return one webhook.
 
         Raises:
             NotFoundError: there is none with that id.
@@ -52,11 +52,11 @@ class Webhooks:
             return _found(connection, webhook_id)
 
     def add(self, request: WebhookCreate) -> MadeWebhook:
-        """Make a webhook, with a secret that is shown this once.
+        """Create a webhook, with a secret that is shown only once.
 
         Raises:
             InvalidRequestError: nothing may be sent to its URL.
-            ConflictError: there are as many as there may be.
+            ConflictError: the limit of webhooks is reached.
         """
         self._check(request.url)
         webhook_id, secret = f"wh-{uuid.uuid4().hex}", new_secret()
@@ -76,7 +76,7 @@ class Webhooks:
             return MadeWebhook(_found(connection, webhook_id), secret)
 
     def change(self, webhook_id: str, request: WebhookUpdate) -> Webhook:
-        """Change a webhook; one that is enabled again, or has another URL, begins without failures.
+        """Change a webhook; enabling it, or changing its URL, resets its failures.
 
         Raises:
             NotFoundError: there is none with that id.
@@ -102,7 +102,7 @@ class Webhooks:
             return _found(connection, webhook_id)
 
     def remove(self, webhook_id: str) -> None:
-        """Delete a webhook, with what is still to be sent to it.
+        """Delete a webhook, with its pending deliveries.
 
         Raises:
             NotFoundError: there is none with that id.
@@ -128,7 +128,7 @@ class Webhooks:
         return WebhookTest(str(delivery_id))
 
     def deliveries(self, webhook_id: str, page: Page) -> Iterator[WebhookDelivery]:
-        """The newest first; the iterator holds a connection to its end.
+        """Return deliveries, newest first; the iterator holds a connection until it ends.
 
         Raises:
             NotFoundError: there is no such webhook.

@@ -36,16 +36,24 @@ def requests_per_s(port: int, path: str) -> float:
     return measure(port, path).requests_per_s
 
 
-def measure(port: int, path: str, server_pid: int | None = None, headers: Sequence[str] = ("",)) -> Load:
+def measure(
+    port: int,
+    path: str,
+    server_pid: int | None = None,
+    headers: Sequence[str] = ("",),
+    *,
+    is_once: bool = False,
+) -> Load:
     """Measure with all connections at once. A server without answers has rate 0 and infinite latency.
 
     Each request has the next ones of the `headers`, lines with their ends; all answers have the same length.
+    With `is_once` there is one request for each of the `headers`, else they go round for some seconds.
     """
     requests = [f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n{each}\r\n".encode() for each in headers]
     before_s = _cpu_s(server_pid)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         parts = [requests[number::PROCESSES] or requests for number in range(PROCESSES)]
-        halves = list(pool.map(_send_requests, [port] * PROCESSES, parts))
+        halves = list(pool.map(_send_requests, [port] * PROCESSES, parts, [is_once] * PROCESSES))
     used_cpu_s = _cpu_s(server_pid) - before_s
     all_latencies_s = sorted(latency_s for _, latencies_s in halves for latency_s in latencies_s)
     if not all_latencies_s:
@@ -70,19 +78,20 @@ class Exchange:
         self.requested_at = time.monotonic()
 
 
-def _send_requests(port: int, requests: list[bytes]) -> tuple[float, list[float]]:
+def _send_requests(port: int, requests: list[bytes], is_once: bool) -> tuple[float, list[float]]:  # noqa: FBT001 - of map
     latencies_s: list[float] = []
     length = _length_of_answer(port, requests[0])
-    following = cycle(requests)
+    following = iter(requests) if is_once else cycle(requests)
     with selectors.DefaultSelector() as selector:
         for _ in range(CONNECTIONS):
             connection = socket.create_connection((HOST, port))
             connection.sendall(next(following))
             selector.register(connection, selectors.EVENT_READ, Exchange())
         start = time.monotonic()
-        while time.monotonic() - start < SECONDS:
+        while selector.get_map() and (is_once or time.monotonic() - start < SECONDS):
             for key, _ in selector.select(1):
-                _receive(key.fileobj, key.data, length, following, latencies_s)
+                if not _receive(key.fileobj, key.data, length, following, latencies_s):
+                    selector.unregister(key.fileobj).fileobj.close()  # type: ignore[union-attr]
         duration_s = time.monotonic() - start
         for key in list(selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
@@ -95,16 +104,20 @@ def _receive(
     length: int,
     following: Iterator[bytes],
     latencies_s: list[float],
-) -> None:
+) -> bool:
+    """Whether there is more to receive on this connection."""
     assert isinstance(connection, socket.socket)
     exchange.received += len(connection.recv(1 << 18))
     if exchange.received < length:
-        return
+        return True
     assert exchange.received == length, "an answer of another length: an error?"
     now_s = time.monotonic()
     latencies_s.append(now_s - exchange.requested_at)
     exchange.received, exchange.requested_at = 0, now_s
-    connection.sendall(next(following))
+    request = next(following, None)
+    if request is not None:
+        connection.sendall(request)
+    return request is not None
 
 
 def _length_of_answer(port: int, request: bytes) -> int:

@@ -282,7 +282,7 @@ class TestWithAFleet:
         until(lambda: not card(page, "Being shed").startswith("0.00"), 20)
         page.get_by_role("button", name="Stop event").click()
         expect(page.get_by_role("dialog")).to_contain_text(
-            re.compile(r"\d+ VENs that have been told are sent a restore")
+            re.compile(r"\d+ notified VENs are sent a restore")
         )
         expect(page.get_by_role("dialog")).to_contain_text("It ends now instead of at")
         agree(page)

@@ -103,7 +103,7 @@ def test_an_event_is_planned_changed_and_cancelled_with_the_keyboard(
     expect(page.locator("#event-facts")).to_contain_text("5.00 kW")
     assert ask(stack, f"/api/events/{made['id']}")["requestedReductionKw"] == 5
     page.get_by_role("button", name="Cancel event").press("Enter")
-    expect(page.get_by_role("dialog")).to_contain_text("It is called off before its start.")
+    expect(page.get_by_role("dialog")).to_contain_text("It is cancelled before its start.")
     agree(page)
     expect(page.locator("#event-facts")).to_contain_text("cancelled")
     expect(page.get_by_role("button", name="Cancel event")).to_be_hidden()
@@ -135,7 +135,7 @@ def test_the_page_of_an_event_shows_what_it_delivers(page: Page, stack: dict[str
     page.go_back()
     expect(page.locator("#event-facts")).to_contain_text("running")
     page.get_by_role("button", name="Stop event").click()
-    expect(page.get_by_role("dialog")).to_contain_text("2 VENs that have been told are sent a restore")
+    expect(page.get_by_role("dialog")).to_contain_text("2 notified VENs are sent a restore")
     agree(page)
     expect(page.locator("#event-facts")).to_contain_text("past")
 

@@ -207,7 +207,7 @@ def test_why_a_ven_is_silent_is_found_on_its_page(page: Page, stack: dict[str, A
     expect(page.locator("#ven-rejected-table code")).to_have_text('{"timestamp": "soon"}')
     go(page, "#/vens/ven-0002")
     expect(page.locator("#ven-rejected-table")).to_have_text(
-        "No message of this VEN was refused within a week."
+        "No message of this VEN was rejected within a week."
     )
     expect(page.locator("#ven-interval")).to_contain_text("Report interval: 2 s")
 

@@ -230,7 +230,7 @@ class Day:
 
     def see_one_misbehave(self) -> None:
         row = self.page.locator(f"#event-vens-rows tr[data-key={FARM}]")
-        expect(row).to_contain_text("told, no answer yet")
+        expect(row).to_contain_text("notified, not acknowledged yet")
         expect(self.page.locator("#event-vens-rows")).to_contain_text("delivers")
         expect(self.page.locator("#event-caption")).to_contain_text("Mean power of")
         self.look("event")

@@ -105,6 +105,7 @@ class Vtn:
     ) -> None:
         self.clock = Clock()
         self.store = ClientStore(engine)
+        self.mqtt = mqtt
         options = AppOptions(policy=policy, webhook_networks=networks, openadr_mqtt=mqtt)
         self.web = testing.TestClient(create_app(engine, self.clock, [], options))
 

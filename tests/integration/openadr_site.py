@@ -15,7 +15,6 @@ from sqlalchemy import Engine
 from ingest.openadr.inbox import ReportInbox
 from ingest.storing.quotas import Quotas
 from jobs.running.runner import Runner
-from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from local.fleet.homes.behaviour import ResponseBehaviour
 from local.fleet.homes.household import Household
@@ -24,11 +23,10 @@ from local.openadr.client import VtnClient
 from local.openadr.ven import SimulatedVen, VenSettings
 from schemas.db.connections import connect
 from serving.openadr.auth.clients import NewClient
-from tests.integration.catching_up import catch_up
+from tests.integration.catching_up import answering, catch_up
 from tests.integration.openadr_clients import BASE, NOW, Vtn
 
 AHEAD = timedelta(minutes=5)
-[EVENTS] = [job for job in schedule(Cadence()) if job.name == "events"]
 
 Environ = dict[str, Any]
 Responder = Callable[..., Iterable[bytes]]
@@ -79,6 +77,8 @@ class OpenAdrSite:
         self._engine = engine
         self._database_url = database_url
         self._pool = pool
+        uris = "" if vtn.mqtt is None else ",".join(vtn.mqtt.uris)
+        self._jobs = answering(Cadence().model_copy(update={"openadr_mqtt_uris": uris}))
 
     @property
     def now(self) -> float:
@@ -123,8 +123,8 @@ class OpenAdrSite:
     def run_jobs(self) -> None:
         """Bring summaries, events and settlements up to now."""
         at = self.vtn.clock.now
-        catch_up(self._engine, at)
-        Runner(self._engine, lambda: at).run(EVENTS)
+        catch_up(self._engine, at, self._jobs)
+        Runner(self._engine, lambda: at).run(next(job for job in self._jobs if job.name == "events"))
 
     def ask(self, path: str) -> Any:
         """What our own API answers."""

@@ -164,7 +164,7 @@ def test_messages_are_refused_above_a_rate(site: Site) -> None:
     assert site.evaluate(299) == 1
     [alarm] = site.get("/api/alarms")
     assert (alarm["kind"], alarm["value"]) == ("messages_refused", 60.0)
-    assert alarm["detail"].startswith("Refused within 5 minutes: ")
+    assert alarm["detail"].startswith("Rejected within 5 minutes: ")
     assert site.evaluate(340) == 0
     site.limits = AlarmLimits(ingest_silent_s=1e6)
     assert [site.evaluate(second) for second in (600, 719, 720)] == [0, 0, 1]
@@ -195,7 +195,7 @@ def test_a_running_event_underdelivers(site: Site) -> None:
     assert site.evaluate(300) == 1
     assert site.open_alarms() == [("event_underdelivers", "ill")]
     [alarm] = site.get("/api/alarms", kind="event_underdelivers")
-    assert (alarm["value"], alarm["detail"]) == (30.0, "Event 'ill' delivers 70 % of what it asks for.")
+    assert (alarm["value"], alarm["detail"]) == (30.0, "Event 'ill' delivers 70 % of its request.")
     site.execute(PROGRESS, "ill", None)
     assert site.evaluate(1_000) == 0
     site.execute("INSERT INTO event_requests VALUES ('well', %s, 50)", at(1_000))

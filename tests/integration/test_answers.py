@@ -60,7 +60,7 @@ def test_the_first_answer_stands(store: Store, engine: Engine, connection: psyco
     assert rows(connection, REASONS) == []
 
 
-def test_an_answer_to_nothing_is_put_aside(
+def test_an_answer_to_nothing_is_rejected(
     store: Store, engine: Engine, connection: psycopg.Connection
 ) -> None:
     [command_id] = put(engine, "a", now=NOW)

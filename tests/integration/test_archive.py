@@ -549,7 +549,7 @@ def test_late_rows_of_dropped_days_stay_out_of_partitions(engine: Engine, folder
     archive(engine, folder)
     drop(engine)
     with engine.begin() as connection:
-        arrange_partitions(connection, NOW, kept=3 * DAY)
+        arrange_partitions(connection, NOW, retention=3 * DAY)
         [[oldest]] = connection.exec_driver_sql(
             "SELECT min(since) FROM raw_partitions('ven_telemetry') WHERE NOT is_default AND isfinite(since)"
         )

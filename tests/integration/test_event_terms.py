@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from ingest.decoding.messages import Received
 from ingest.storing.store import Store
 from jobs.transforms.event_terms import return_delay, start_delay
+from schemas.db.channels import EVENTS
+from schemas.db.connections import connect
 from tests.integration.published import NOW, THREE, batch_of, rows
 from tests.integration.test_events import START, Grid, minute
 
@@ -159,6 +161,19 @@ def test_intervals_are_told_ahead_or_each_at_its_start(homes: Home) -> None:
     homes.change(intervals=shown)
     homes.at(51)
     assert (len(homes.data("a")), len(homes.data("b"))) == (1, 3), "nothing has changed"
+
+
+def test_a_step_without_commands_is_notified(homes: Home, database_url: str) -> None:
+    """Shares that need no command, since the first one had all intervals, stayed as they were in lists."""
+    homes.home("a", 9.0, 6.0, '["intervals"]')
+    event_id = homes.event(kw=2.0, intervals=STEPS)["id"]
+    for minutes in (-5, 0, 10):
+        homes.at(minutes)
+    with connect(database_url, "tests") as listener:
+        listener.execute(f"LISTEN {EVENTS}".encode())
+        homes.at(20)
+        assert len(homes.data("a")) == 1
+        assert [each.payload for each in listener.notifies(timeout=20, stop_after=1)] == [event_id]
 
 
 def test_intervals_that_are_changed_are_told_again(homes: Home) -> None:

@@ -393,7 +393,7 @@ def test_the_command_line(database_url: str, store: Store, connection: psycopg.C
     assert "Traceback" not in refused.stderr
     assert rows(connection, "SELECT job FROM job_runs") == [("history",)]
     caught_up = command(database_url, "catch-up")
-    assert (caught_up.returncode, caught_up.stdout.splitlines()[-1]) == (0, "2 rows; nothing is left")
+    assert (caught_up.returncode, caught_up.stdout.splitlines()[-1]) == (0, "2 rows; the backlog is empty")
     assert value(connection, "SELECT count(*) FROM pending_batches") == 0
 
 

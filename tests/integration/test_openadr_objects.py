@@ -257,9 +257,18 @@ def test_pages(vtn: Vtn, utility: OpenAdrClient) -> None:
     assert page("") == ["p0", "p1", "p2", "p3", "p4"]
     assert page("skip=1&limit=2") == ["p1", "p2"]
     assert page("skip=4") == ["p4"]
-    assert page("skip=9") == page("limit=0") == []
+    assert page("skip=9") == page("skip=2147483647") == page("limit=0") == []
     assert page("limit=50") == page("")
-    for query in ("limit=51", "limit=-1", "limit=x", "skip=-1", "skip=1.5", "limit=", "skip=1&skip=2"):
+    for query in (
+        "limit=51",
+        "limit=-1",
+        "limit=x",
+        "skip=-1",
+        "skip=2147483648",
+        "skip=1.5",
+        "limit=",
+        "skip=1&skip=2",
+    ):
         assert_problem(utility.ask("GET", f"/programs?{query}"), 400, query.partition("=")[0])
 
 

@@ -1,14 +1,16 @@
 """Answers to VENs that poll are kept: each client's own, and never older than a change."""
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from falcon import testing
 from sqlalchemy import Engine, event, text
 
-from schemas.db.channels import event_changed
+from schemas.db.channels import OPENADR, notify
 from schemas.db.connections import connect
 from serving.app import create_app
 from serving.fleet.reader import FleetReader
@@ -33,15 +35,23 @@ class PolledVtn(Vtn):
 
     def __init__(self, engine: Engine, database_url: str) -> None:
         super().__init__(engine)
+        self._database_url = database_url
+        self.may_connect = threading.Event()
+        self.may_connect.set()
         reader = FleetReader(engine, self.clock)
         self.state = WorkerState(engine, reader)
         self.another = self.web
         self.web = testing.TestClient(create_app(engine, self.clock, [], state=self.state))
-        self.listener = self.state.listener(lambda: connect(database_url, "tests"), every_s=0.3)
+        self.listener = self.state.openadr_changes.listener(self._connect, every_s=0.3)
         self.thread = self.listener.start()
-        until(lambda: self.state.openadr_answers.is_valid)
+        until(lambda: self.state.openadr_changes.is_valid)
+
+    def _connect(self) -> psycopg.Connection:
+        assert self.may_connect.wait(60)
+        return connect(self._database_url, "tests")
 
     def close(self) -> None:
+        self.may_connect.set()
         self.listener.stop()
         self.thread.join()
 
@@ -160,18 +170,58 @@ def test_an_active_event_ends_by_time_alone(
     assert names(home) == ["short"]
 
 
-def test_jobs_that_move_an_event_on_notify(
+def test_a_notification_of_anything_has_all_read_anew(
     engine: Engine, utility: OpenAdrClient, home: OpenAdrClient, program: str
 ) -> None:
-    """As any statement of another program: what it notifies of is read anew."""
+    """Such as one of a program of an earlier version."""
     make(utility, program, "one")
     assert names(home) == ["one"]
     with engine.begin() as connection:
         connection.execute(
             text('UPDATE openadr_events SET body = (body::jsonb || \'{"eventName": "x"}\')::json')
         )
-        connection.execute(event_changed("e"))
+        connection.execute(notify(OPENADR))
     until(lambda: names(home) == ["x"])
+
+
+def test_a_lost_connection_serves_no_old_lists(
+    engine: Engine, vtn: PolledVtn, utility: OpenAdrClient, home: OpenAdrClient, program: str
+) -> None:
+    """Neither while it is away, nor afterwards what has changed meanwhile."""
+    other = OpenAdrClient(vtn.another, "utility", utility.secret)
+    other.fetch_token()
+    make(utility, program, "one")
+    assert names(home) == ["one"]
+    feed = vtn.state.openadr_changes
+    vtn.may_connect.clear()
+    with engine.connect() as connection:
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+        )
+    until(lambda: not feed.is_valid)
+    make(other, program, "two")
+    assert set(names(home)) == {"one", "two"}
+    vtn.may_connect.set()
+    until(lambda: feed.is_valid)
+    assert set(names(home)) == {"one", "two"}
+    make(other, program, "three")
+    until(lambda: set(names(home)) == {"one", "two", "three"})
+
+
+def test_a_change_for_others_leaves_a_list_as_it_is(
+    vtn: PolledVtn, utility: OpenAdrClient, home: OpenAdrClient, program: str
+) -> None:
+    """Its ETag, too."""
+    for name, target in (("home", "north"), ("neighbour", "south")):
+        ven = {"objectType": "BL_VEN_REQUEST", "clientID": name, "venName": name}
+        utility.make("/vens", **ven, targets=[target])
+    neighbour, query = vtn.client("neighbour", "ven"), "?targets=north&targets=south"
+    make(utility, program, "north", targets=["north"])
+    tag = home.ask("GET", f"/events{query}").headers["ETag"]
+    before = neighbour.ask("GET", f"/events{query}").headers["ETag"]
+    make(utility, program, "south", targets=["south"])
+    until(lambda: home.ask("GET", f"/events{query}").headers["ETag"] == tag)
+    assert neighbour.ask("GET", f"/events{query}").headers["ETag"] != before
 
 
 def test_without_its_listener_nothing_is_kept(
@@ -179,9 +229,9 @@ def test_without_its_listener_nothing_is_kept(
 ) -> None:
     make(utility, program, "one")
     assert names(home) == ["one"]
-    vtn.state.openadr_answers.expire()
+    vtn.state.openadr_changes.expire()
     vtn.close()
-    vtn.state.openadr_answers.expire()
+    vtn.state.openadr_changes.expire()
     statements = Statements(engine)
     assert names(home) == ["one"]
     assert statements.count > 0

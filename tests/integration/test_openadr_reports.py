@@ -224,7 +224,7 @@ def test_the_thread_is_woken_by_serving(
 
 
 @pytest.mark.thorough
-def test_a_report_that_the_database_refuses_is_put_aside(
+def test_a_report_that_the_database_refuses_is_rejected(
     event: str, home: OpenAdrClient, database_url: str, connection: psycopg.Connection
 ) -> None:
     """Reports before and behind it are stored."""

@@ -38,14 +38,14 @@ def test_schemathesis_finds_nothing(
     role: str, url: str, database_url: str, engine: Engine, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     secret = administrate(database_url, "clients", "create", "tests", "--role", role).strip()
-    token = _token(url, secret)
+    token = token_of(url, secret)
     program = Vtn(engine).client("utility", "bl").make("/programs", programName="tou")
     words = [f"{url}/openapi.json", "--url", url]
     environment = {"TOKEN": token, "PROGRAM": program["id"]}
     assert_nothing_found(request, tmp_path, "schemathesis_openadr", words, environment)
 
 
-def _token(url: str, secret: str) -> str:
+def token_of(url: str, secret: str) -> str:
     form = {"grant_type": "client_credentials", "client_id": "tests", "client_secret": secret}
     response = httpx.post(f"{url}/auth/token", data=form)
     token: str = response.json()["access_token"]

@@ -1,6 +1,7 @@
 """VENs that speak OpenADR take part in events: without commands, with their own kW, followed by reports."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,15 +11,14 @@ from ingest.openadr.inbox import ReportInbox
 from ingest.storing.quotas import Quotas
 from ingest.storing.store import Store
 from jobs.running.runner import Runner
-from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from schemas.db.connections import connect
-from tests.integration.catching_up import catch_up
+from tests.integration.catching_up import answering, catch_up
 from tests.integration.openadr_clients import NOW, OpenAdrClient, Vtn
 from tests.integration.published import batch_of, rows, telemetry
 
 START = NOW + timedelta(minutes=10)
-[EVENTS] = [job for job in schedule(Cadence()) if job.name == "events"]
+JOBS = ("events", "settlement")
 RELATIVE = "DISPATCH_SETPOINT_RELATIVE"
 PARTS = "SELECT ven_id, requested_reduction_kw, command_id, status FROM event_participations ORDER BY ven_id"
 
@@ -26,8 +26,11 @@ PARTS = "SELECT ven_id, requested_reduction_kw, command_id, status FROM event_pa
 class Grid:
     """Two homes that speak OpenADR, one that speaks MQTT, and a utility."""
 
-    def __init__(self, engine: Engine, database_url: str, store: Store) -> None:
-        self.vtn = Vtn(engine)
+    def __init__(
+        self, engine: Engine, database_url: str, store: Store, vtn: Vtn | None = None, **settings: Any
+    ) -> None:
+        self.vtn = vtn or Vtn(engine)
+        self._jobs = answering(Cadence().model_copy(update=settings))
         self._engine = engine
         self._database_url = database_url
         self.utility = self.vtn.client("utility", "bl")
@@ -55,18 +58,20 @@ class Grid:
             inbox = ReportInbox(connection, "tests/reports", timedelta(minutes=5), Quotas())
             assert inbox.drain(100) is not None
 
-    def event(self, kw: float) -> str:
+    def event(self, kw: float, **fields: Any) -> str:
+        return str(self.utility.make("/events", **self.body(kw, **fields))["id"])
+
+    def body(self, value: float, kind: str = RELATIVE, **fields: Any) -> dict[str, Any]:
         period = {"start": START.isoformat(), "duration": "PT30M"}
-        intervals = [{"id": 0, "payloads": [{"type": RELATIVE, "values": [kw]}]}]
-        made = self.utility.make(
-            "/events", programID=self.program, intervalPeriod=period, intervals=intervals
-        )
-        return str(made["id"])
+        intervals = [{"id": 0, "payloads": [{"type": kind, "values": [value]}]}]
+        return {"programID": self.program, "intervalPeriod": period, "intervals": intervals, **fields}
 
     def run_jobs(self, at: datetime) -> None:
         self.vtn.clock.now = at
-        catch_up(self._engine, at)
-        Runner(self._engine, lambda: at).run(EVENTS)
+        catch_up(self._engine, at, self._jobs)
+        for job in self._jobs:
+            if job.name in JOBS:
+                Runner(self._engine, lambda: at).run(job)
 
     def seen(self, client: OpenAdrClient, event: str) -> float:
         """The kW of an event, by its id and in the list."""

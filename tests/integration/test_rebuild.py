@@ -389,7 +389,7 @@ def test_the_command_line(database_url: str, connection: psycopg.Connection) -> 
     code, output = run_jobs(database_url, "verify", "--start", "2024-07-09", "--end", "2024-07-10")
     assert (code, *(word in output for word in ("network_history", "samples", "77"))) == (1, True, True, True)
     code, output = run_jobs(database_url, "rebuild", "--start", "2024-07-09", "--end", "2024-07-10")
-    expected = "2024-07-09T00:00Z to 2024-07-10T00:00Z: 1 differences, mended"
+    expected = "2024-07-09T00:00Z to 2024-07-10T00:00Z: 1 differences, corrected"
     assert (code, output.splitlines()[-1]) == (0, expected)
     assert run_jobs(database_url, "verify")[0] == 0
 

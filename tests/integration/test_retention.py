@@ -20,8 +20,8 @@ from jobs.storage.retention import (
     forget_buckets,
     forget_oldest,
     preview,
-    trim_books,
     trim_events,
+    trim_records,
 )
 from jobs.summaries.rebuild import rebuild, verify, whole_range
 from schemas.db.connections import connect
@@ -203,7 +203,7 @@ def test_books_are_trimmed(engine: Engine, store: Store, connection: psycopg.Con
     store.write(batch_of(telemetry("a", WEEK[2], used_kw=2.5)))
     drop(engine)
     with engine.begin() as own:
-        assert trim_books(own, NOW, 30 * DAY) == 1 + 3
+        assert trim_records(own, NOW, 30 * DAY) == 1 + 3
     assert rows(connection, "SELECT DISTINCT job FROM job_runs ORDER BY 1") == [("history",), ("snapshot",)]
     assert value(connection, "SELECT count(*) FROM ingest_batches") == 4
 

@@ -75,7 +75,7 @@ def test_jobs_write_nothing_and_go_on(
         runner.attempt(job)
     with pytest.raises(WrongRevisionError, match="at revision 9999, this program needs"):
         runner.run(SNAPSHOT)
-    runner.give_up_leases()
+    runner.release_leases()
     assert _books(connection) == before
     fits(migration, connection)
     runner.attempt(SNAPSHOT)

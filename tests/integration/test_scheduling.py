@@ -80,7 +80,7 @@ def test_the_other_takes_over_when_the_first_is_gone(engine: Engine, clock: Cloc
     two_.attempt(job)
     one.attempt(job)
     assert steps.taken == 2
-    two_.give_up_leases()
+    two_.release_leases()
     one.attempt(job)
     assert steps.taken == 3
 
@@ -156,7 +156,7 @@ def test_a_database_that_is_away_is_asked_less_and_less(clock: Clock, steps: Ste
         clock.move(HISTORY.every_s)
     assert steps.taken == 0
     assert runner.due_in_s([HISTORY]) == {"history": 0}
-    runner.give_up_leases()
+    runner.release_leases()
 
 
 # Metrics

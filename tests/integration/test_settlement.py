@@ -521,10 +521,16 @@ def test_two_schedulers_settle_once(
 # As reports of OpenADR
 
 
-def make_openadr_event(engine: Engine, *payload_types: str, units: str = "KWH") -> None:
+def make_openadr_event(
+    engine: Engine, *payload_types: str, units: str = "KWH", intervals: int = 1, **fields: Any
+) -> None:
     """The object that the event is, of a utility that requests reports; `a` is the VEN of a client."""
-    requested = [{"payloadType": each, "units": units} for each in payload_types]
-    body = json.dumps({"programID": "p", "reportDescriptors": requested})
+    requested = [{"payloadType": each, "units": units, **fields} for each in payload_types]
+    period = {"start": START.isoformat(), "duration": f"PT{60 // intervals}M"}
+    parts = [{"id": 10 + number, "payloads": []} for number in range(intervals)]
+    body = json.dumps(
+        {"programID": "p", "reportDescriptors": requested, "intervalPeriod": period, "intervals": parts}
+    )
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "INSERT INTO openadr_events (object_id, client_id, body, created_at, modified_at, program_id,"
@@ -588,6 +594,85 @@ def test_a_revision_replaces_the_reports(
     assert found["Home of A"][1].endswith(", revision 2")
     assert found["Home of A"][2] == {"DELTA_USAGE": -1.5}
     assert value(connection, "SELECT count(*) FROM openadr_reports") == 2
+
+
+def by_interval(connection: psycopg.Connection, kind: str) -> dict[str, list[list[tuple[int, int, float]]]]:
+    """Of each resource its reports: id, start in minutes, and value of a type, interval by interval."""
+    found: dict[str, list[list[tuple[int, int, float]]]] = {}
+    for (body,) in rows(connection, "SELECT body FROM openadr_reports"):
+        [resource] = body["resources"]
+        values = [
+            (
+                each["id"],
+                round((datetime.fromisoformat(each["intervalPeriod"]["start"]) - START).total_seconds() / 60),
+                payload["values"][0],
+            )
+            for each in resource["intervals"]
+            for payload in each["payloads"]
+            if payload["type"] == kind
+        ]
+        found.setdefault(resource["resourceName"], []).append(values)
+    return {name: sorted(reports) for name, reports in found.items()}
+
+
+def shed_by_part(store: Store, ven_id: str, *shed_kw: float) -> None:
+    """A VEN that uses 3 kW, and in each part of the event's hour so much less."""
+    for back in range(16, 0, -1):
+        publish(store, steady(ven_id, 3.0, START - back * DAY - 4 * HOUR, START - back * DAY + HOUR))
+    publish(store, steady(ven_id, 3.0, START - 4 * HOUR, START))
+    part = HOUR / len(shed_kw)
+    for number, kw in enumerate(shed_kw):
+        publish(store, steady(ven_id, 3.0 - kw, START + number * part, START + (number + 1) * part))
+
+
+def test_a_settlement_is_reported_by_the_event_s_intervals(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """Each VEN's and the portfolio's add up to what the settlement has."""
+    make_openadr_event(engine, "BASELINE", "USAGE", "DELTA_USAGE", intervals=3)
+    shed_by_part(store, "a", 2.0, 1.0, 0.35)
+    shed_by_part(store, "b", 0.0, 0.7, 1.1)
+    make_event(engine)
+    take_part(engine, "a", "b")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    delta = by_interval(connection, "DELTA_USAGE")
+    assert delta["Home of A"] == [[(10, 0, -0.667), (11, 20, -0.333), (12, 40, -0.117)]]
+    assert delta["AGGREGATED_REPORT"] == [[(10, 0, -0.667), (11, 20, -0.566), (12, 40, -0.484)]]
+    query = "SELECT ven_id, delivered_kwh, baseline_kw, actual_kw FROM ven_settlements WHERE baseline = %s"
+    primary = Cadence().rules().primary
+    of_all = rows(connection, query.replace("ven_id", "''").replace("ven_", "event_") % repr(primary))
+    names = {"a": "Home of A", "": "AGGREGATED_REPORT", "b": "b"}
+    settled_rows = [*rows(connection, query % repr(primary)), *of_all]
+    assert len(settled_rows) == 3
+    for ven_id, delivered_kwh, baseline_kw, actual_kw in settled_rows:
+        for kind, kwh in (("DELTA_USAGE", -delivered_kwh), ("BASELINE", baseline_kw), ("USAGE", actual_kw)):
+            [values] = by_interval(connection, kind)[names[ven_id]]
+            assert sum(round(each * 1000) for *_, each in values) == round(kwh * 1000)
+
+
+def test_descriptors_choose_intervals_and_their_width(
+    store: Store, engine: Engine, at: At, connection: psycopg.Connection
+) -> None:
+    """Of an event that was stopped in its last interval."""
+    choice: dict[str, Any] = {
+        "startInterval": 0,
+        "numIntervals": 1,
+        "repeat": -1,
+        "reportIntervals": "SUB_INTERVALS",
+    }
+    make_openadr_event(engine, "DELTA_USAGE", intervals=4, **choice)
+    shed_by_part(store, "a", 0.6, 1.2, 1.8, 2.4)
+    make_event(engine, ended_at=END - timedelta(minutes=7))
+    take_part(engine, "a")
+    at(SETTLED_AT).catch_up(LANES)
+    assert at(SETTLED_AT).run(SETTLEMENT) == 1
+    assert by_interval(connection, "DELTA_USAGE")["Home of A"] == [
+        [(10, 0, -0.05), (10, 5, -0.05), (10, 10, -0.05)],
+        [(11, 15, -0.1), (11, 20, -0.1), (11, 25, -0.1)],
+        [(12, 30, -0.15), (12, 35, -0.15), (12, 40, -0.15)],
+        [(13, 45, -0.2), (13, 50, -0.12)],
+    ]
 
 
 @pytest.mark.parametrize("requested", [(), ("USAGE",)])

@@ -210,9 +210,9 @@ def test_users_that_were_not_made_here_are_left_alone(
     start(broker.admin_url)
     register(ADMIN)
     send("POST", f"/vens/{ADMIN}/credential", 201)
-    until(lambda: "not made here" in (send("GET", f"/vens/{ADMIN}/credential")["error"] or ""))
+    until(lambda: "not created here" in (send("GET", f"/vens/{ADMIN}/credential")["error"] or ""))
     send("DELETE", f"/vens/{ADMIN}/credential", 202)
-    until(lambda: "not made here" in (send("GET", f"/vens/{ADMIN}/credential")["error"] or ""))
+    until(lambda: "not created here" in (send("GET", f"/vens/{ADMIN}/credential")["error"] or ""))
     assert login(broker.port, ADMIN, ADMIN_PASSWORD) == 0
 
 

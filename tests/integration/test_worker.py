@@ -167,7 +167,7 @@ def test_what_is_acknowledged_is_committed(handle: Handle, connection: psycopg.C
 @pytest.mark.not_on_citus  # a trigger
 @pytest.mark.thorough
 @pytest.mark.parametrize("position", [0, 4, 12])
-def test_a_row_that_only_the_database_refuses_is_put_aside(
+def test_a_row_that_only_the_database_refuses_is_rejected(
     position: int, handle: Handle, connection: psycopg.Connection
 ) -> None:
     refuse(connection)
@@ -204,7 +204,7 @@ CODES = (
 @pytest.mark.not_on_citus  # a trigger
 @pytest.mark.thorough
 @pytest.mark.parametrize("code", CODES)
-def test_a_message_that_cannot_be_stored_is_put_aside_whatever_the_error_says(
+def test_a_message_that_cannot_be_stored_is_rejected_whatever_the_error_says(
     code: str, handle: Handle, connection: psycopg.Connection
 ) -> None:
     """Class 53 was in no list: nobody's telemetry was stored while one batch was tried for ever."""

@@ -21,7 +21,7 @@ from ingest.receiving.inbox import Inbox
 from ingest.writers import writer as writers
 from ingest.writers.pool import WriterPool
 from ingest.writers.suspects import Suspects
-from ingest.writers.writer import Launch, Surroundings
+from ingest.writers.writer import Launch, WriterContext
 from tests.bench.fleet import reports
 from tests.conftest import REPOSITORY
 from tests.integration.published import NOW, until, value
@@ -87,11 +87,11 @@ def launch_by(words: list[str], database_url: str) -> Launch:
 
 @contextmanager
 def pool(
-    source: Messages, launch: Launch, put_aside: Callable[[Received], bool] = lambda _: False
+    source: Messages, launch: Launch, reject: Callable[[Received], bool] = lambda _: False
 ) -> Iterator[tuple[WriterPool, IngestMetrics]]:
     stopping, metrics = threading.Event(), IngestMetrics(lambda: NOW)
-    surroundings = Surroundings(source, launch, metrics, Suspects(), put_aside, stopping, most_messages=500)
-    running = WriterPool(2, surroundings)
+    context = WriterContext(source, launch, metrics, Suspects(), reject, stopping, most_messages=500)
+    running = WriterPool(2, context)
     thread = threading.Thread(target=running.run)
     thread.start()
     try:
@@ -152,7 +152,7 @@ def late() -> Iterator[tuple[int, Received]]:
     return enumerate(list(reports(vens=100, rounds=11))[100:], 1)
 
 
-def test_a_message_at_which_every_writer_ends_is_put_aside_alone(
+def test_a_message_at_which_every_writer_ends_is_rejected_alone(
     database_url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All others are stored, and /health says why it went on no further meanwhile."""
@@ -160,7 +160,7 @@ def test_a_message_at_which_every_writer_ends_is_put_aside_alone(
     poison = Received("oadr/meter/ven-1", b"poison", NOW, (1, 50_000))
     aside: list[Received] = []
 
-    def put_aside(message: Received) -> bool:
+    def reject(message: Received) -> bool:
         aside.append(message)
         return True
 
@@ -168,7 +168,7 @@ def test_a_message_at_which_every_writer_ends_is_put_aside_alone(
     source = Messages([*messages[:100], poison, *messages[100:]])
     with (
         structlog.testing.capture_logs() as events,
-        pool(source, launch_by(["-c", POISONED], database_url), put_aside) as (_, metrics),
+        pool(source, launch_by(["-c", POISONED], database_url), reject) as (_, metrics),
     ):
         until(lambda: source.is_done, WITHIN_S)
     assert aside == [poison]

@@ -272,7 +272,7 @@ def settled(
     errors = portfolio_errors(prediction, is_counted)
     sums = [portfolio_sums(vens)]
     portfolio = settle_portfolio(
-        sums, errors, asked_kw, occasion.window, prediction.made, LEAST_COVERAGE_PERCENT
+        sums, errors, asked_kw, occasion.window, prediction.baselines, LEAST_COVERAGE_PERCENT
     )
     return vens, portfolio
 
@@ -309,7 +309,7 @@ def test_an_event_that_asks_for_more_mirrors_one_that_asks_for_less(
     prediction = predict(frame({"a": month_of(baseline_kw, FOUR)}), NOTHING_TAKEN, occasion, Calendar(), CAP)
     hours = counted_hours(["a"], NOTHING_TAKEN, occasion.window)
     columns = ["baseline", "delivered_kw", "delivered_kwh", "performance_percent", "coverage_percent"]
-    for name in prediction.made:
+    for name in prediction.baselines:
         used = np.array([used_kw])
         mirrored = 2 * prediction.event_kw(name) - used
         less, more = (

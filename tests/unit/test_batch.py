@@ -133,7 +133,7 @@ def test_refusals_keep_the_message_to_the_byte() -> None:
 
 def test_a_batch_that_only_refuses() -> None:
     message = telemetry()
-    batch = Batch.refusing(message, "refused_by_database", "said so")
+    batch = Batch.rejecting(message, "refused_by_database", "said so")
     assert (batch.received, batch.reports, batch.vens) == ([message], {}, {})
     assert (batch.rejections[0].payload, reasons(batch)) == (message.payload, ["refused_by_database"])
 

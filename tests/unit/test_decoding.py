@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ingest.decoding import decoder as decoding
 from ingest.decoding import encodings, fields, loads
 from ingest.decoding.decoder import BOM, EARLIEST, decode
-from ingest.decoding.messages import Answer, Decoded, Description, Received, Refused, Report, Status
+from ingest.decoding.messages import Answer, Decoded, Description, Received, RejectedError, Report, Status
 from ingest.storing import rows
 from ingest.storing.queries import DESCRIPTIONS, SAMPLES, STATUSES, TELEMETRY, Keyed
 from ingest.storing.quotas import Limits, Quotas
@@ -538,7 +538,7 @@ NAMES = [f"{number}-{reason}" for number, (reason, _, _) in enumerate(REFUSALS)]
 
 @pytest.mark.parametrize(("reason", "topic", "payload"), REFUSALS, ids=NAMES)
 def test_refusals(reason: str, topic: str, payload: bytes) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RejectedError) as refusal:
         decode_bytes(topic, payload)
     assert refusal.value.reason == reason
     assert 0 < len(refusal.value.detail) < 11_000
@@ -548,7 +548,7 @@ def test_refusals(reason: str, topic: str, payload: bytes) -> None:
 def test_every_reason_is_shown_above() -> None:
     modules = (decoding, encodings, fields, loads)
     sources = (Path(module.__file__ or "").read_text() for module in modules)
-    reasons = {reason for source in sources for reason in re.findall(r'Refused\(\s*"(\w+)"', source)}
+    reasons = {reason for source in sources for reason in re.findall(r'RejectedError\(\s*"(\w+)"', source)}
     assert reasons == {reason for reason, _, _ in REFUSALS} | {
         "bad_load",
         "bad_field",
@@ -559,7 +559,7 @@ def test_every_reason_is_shown_above() -> None:
 
 @pytest.mark.parametrize("payload", [b'""', b'"' + b"s" * 256 + b'"'])
 def test_a_status_as_a_json_string_is_held_to_the_same_length(payload: bytes) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(RejectedError):
         decode_bytes(STATUS, payload)
 
 
@@ -594,7 +594,7 @@ def rows_of(decoded: Decoded) -> Any:
     ],
 )
 def test_another_encoding_is_named(payload: bytes, name: str) -> None:
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(RejectedError) as refusal:
         decode_bytes(METER, payload)
     assert name in refusal.value.detail
     assert "UTF-8" in refusal.value.detail
@@ -606,7 +606,7 @@ def test_another_encoding_is_named(payload: bytes, name: str) -> None:
 def test_one_payload_may_be_as_long_as_the_quota() -> None:
     quotas = Quotas(Limits(payload_bytes=len(EXAMPLE)))
     assert isinstance(decode(Received(METER, EXAMPLE, NOW), MAX_AHEAD, quotas), Report)
-    with pytest.raises(Refused, match=r"too_large: .*INGEST_MAX_PAYLOAD_BYTES"):
+    with pytest.raises(RejectedError, match=r"too_large: .*INGEST_MAX_PAYLOAD_BYTES"):
         decode(Received(METER, EXAMPLE + b" ", NOW), MAX_AHEAD, quotas)
 
 
@@ -748,7 +748,7 @@ def check(topic: str, payload: bytes) -> None:
     """It decodes to rows of the right number of columns, or is refused; nothing else."""
     try:
         decoded = decode_bytes(topic, payload)
-    except Refused as refusal:
+    except RejectedError as refusal:
         refusal.detail.encode()
         return
     match decoded:
@@ -831,6 +831,6 @@ def test_both_forms_of_an_acknowledgement(said: dict[str, Any], is_accepted: boo
     ],
 )
 def test_acknowledgements_that_are_refused(said: dict[str, Any], reason: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RejectedError) as refused:
         decode_bytes(ACK, json.dumps(said).encode())
     assert refused.value.reason == reason

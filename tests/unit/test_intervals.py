@@ -107,7 +107,9 @@ def settled(
     hours = counted_hours(usage.ven_ids, NOTHING_TAKEN, EVENT.window)
     vens = directed(settle_vens(used, hours, prediction, people, EVENT.window), direction)
     sign = 1.0 if direction == "reduce" else -1.0
-    misses = portfolio_misses(prediction, covered_shares(vens, prediction.ven_ids, prediction.made), sign)
+    misses = portfolio_misses(
+        prediction, covered_shares(vens, prediction.ven_ids, prediction.baselines), sign
+    )
     return vens, misses, prediction
 
 

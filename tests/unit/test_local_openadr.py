@@ -160,7 +160,7 @@ def stored(body: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     received_at = START + timedelta(hours=3)
     row = InboxRow(1, HOME.ven_id, json.dumps(vens), json.dumps(body), received_at)
     result = translated(row)
-    assert result.refusals == []
+    assert result.problems == []
     messages: dict[str, list[dict[str, Any]]] = {}
     for each in result.messages:
         messages.setdefault(each.topic, []).append(json.loads(each.payload))

@@ -44,12 +44,12 @@ def row(
 
 def messages(*resources: dict[str, Any], **options: Any) -> list[tuple[str, Any]]:
     report = translated(row(*resources, **options))
-    assert report.refusals == []
+    assert report.problems == []
     return [(each.topic, json.loads(each.payload)) for each in report.messages]
 
 
 def refusals(*resources: dict[str, Any], **options: Any) -> list[tuple[str, str]]:
-    return [(each.reason, each.detail) for each in translated(row(*resources, **options)).refusals]
+    return [(each.reason, each.detail) for each in translated(row(*resources, **options)).problems]
 
 
 def test_energy_of_an_interval_is_power_at_its_start() -> None:
@@ -144,16 +144,16 @@ def test_without_a_start_it_is_when_it_came() -> None:
         ({"READING": 1}, [{"payloadType": "READING", "units": "KWH"}], "READING has the units KWH; send KW"),
         ({"DEMAND": "much"}, [], "DEMAND has the value 'much'; send a number"),
         ({"DEMAND": True}, [], "DEMAND has the value True; send a number"),
-        ({"OPERATING_STATE": "ASLEEP"}, [], "'ASLEEP', which is no operating state"),
-        ({"LOAD_SHED_DELTA_AVAILABLE": 2}, [], "is of loads here: send it for each resource"),
+        ({"OPERATING_STATE": "ASLEEP"}, [], "'ASLEEP', which is not an operating state"),
+        ({"LOAD_SHED_DELTA_AVAILABLE": 2}, [], "applies to single loads: send it for each resource"),
     ],
 )
 def test_a_value_that_cannot_be_read_is_refused_alone(payloads: Any, descriptors: Any, part: str) -> None:
     report = translated(row(resource("home", payloads, {"USAGE": 1}), descriptors=descriptors))
-    [refusal] = report.refusals
-    assert refusal.reason == "bad_field"
-    assert "resources[0], interval 0: " in refusal.detail
-    assert part in refusal.detail
+    [problem] = report.problems
+    assert problem.reason == "bad_field"
+    assert "resources[0], interval 0: " in problem.detail
+    assert part in problem.detail
     assert len(report.messages) == (0 if "THERMS" in part else 1)
 
 
@@ -171,7 +171,7 @@ def test_many_refusals_are_one_for_each_reason() -> None:
 def test_two_values_for_one_time() -> None:
     twice = [resource("hvac", {"DEMAND": 1}), resource("hvac", {"DEMAND": 2})]
     [(_, detail)] = refusals(*twice)
-    assert "resources[1], interval 0: DEMAND is there for this time already" in detail
+    assert "resources[1], interval 0: DEMAND has another value for this time already" in detail
     assert refusals(resource("hvac", {"DEMAND": 1}), resource("hvac", {"DEMAND": 1})) == []
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serving.openadr.events.shares import Share, with_own_share
+from schemas.openadr_shares import Share, with_own_share
 
 
 def event(*payloads: tuple[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ingest.decoding.messages import Received
 from ingest.storing.store import Stored
 from ingest.writers import wire
-from ingest.writers.in_hand import InHand
 from ingest.writers.suspects import ENDS_ALONE, ENDS_TOGETHER, Suspects
+from ingest.writers.unacknowledged import UnacknowledgedQueue
 from ingest.writers.wire import Acknowledged, Alive, CommitFailed, Committed, FrameStream, Report
 from ingest.writers.writer import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
 
@@ -49,23 +49,23 @@ def numbered(*numbers: int) -> list[Received]:
 
 
 def test_in_hand_is_bounded_and_acknowledged_in_order() -> None:
-    in_hand = InHand(3)
-    in_hand.add(numbered(1, 2, 3))
-    in_hand.mark_sent(2)
-    assert in_hand.wait_for_room(0) == 0
-    assert not in_hand.wait_until_none_is_sent(0)
-    assert in_hand.acknowledged(1) == numbered(1)
-    assert in_hand.wait_for_room(0) == 1
-    assert in_hand.acknowledged(5) == numbered(2), "no more than was sent"
-    assert in_hand.wait_until_none_is_sent(0)
-    in_hand.add(numbered(4))
-    in_hand.mark_sent(1)
-    assert in_hand.rest() == (numbered(3), numbered(4))
-    in_hand.close()
-    assert in_hand.wait_for_room(0) == 0
+    unacknowledged = UnacknowledgedQueue(3)
+    unacknowledged.add(numbered(1, 2, 3))
+    unacknowledged.mark_sent(2)
+    assert unacknowledged.wait_for_room(0) == 0
+    assert not unacknowledged.wait_until_acknowledged(0)
+    assert unacknowledged.acknowledged(1) == numbered(1)
+    assert unacknowledged.wait_for_room(0) == 1
+    assert unacknowledged.acknowledged(5) == numbered(2), "no more than was sent"
+    assert unacknowledged.wait_until_acknowledged(0)
+    unacknowledged.add(numbered(4))
+    unacknowledged.mark_sent(1)
+    assert unacknowledged.rest() == (numbered(3), numbered(4))
+    unacknowledged.close()
+    assert unacknowledged.wait_for_room(0) == 0
 
 
-def test_a_suspect_is_sent_alone_then_put_aside() -> None:
+def test_a_suspect_is_sent_alone_then_rejected() -> None:
     suspects, messages = Suspects(), numbered(1, 2, 3)
     assert list(suspects.portions(messages)) == [(messages, False)]
     for _ in range(ENDS_TOGETHER):

@@ -1,1 +1,1 @@
-"""Homes: what they use and generate, what their people do, how they follow events."""
+"""Homes: usage, generation, behaviour of people, and response to events."""

@@ -21,7 +21,7 @@ class ShedEvent:
 
     `event_id` is missing where a command has none. Without a `requested_kw`, each home owes its share. With a
     `load_id` only that load sheds. A home begins after `lag_s`, and ramps down within `ramp_s`.
-    `is_more`: not to shed, but to use so much more. `steps`: kW from a time on, in order, in place of
+    `is_more`: use more instead of shedding. `steps`: kW from a time on, in order, instead of
     `requested_kw`. Limits are of the panel, kW.
     """
 

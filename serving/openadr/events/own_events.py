@@ -21,12 +21,14 @@ from schemas.openadr import (
     ValuesMap,
     plain,
 )
+from schemas.openadr_objects import shown, shown_report
+from schemas.openadr_shares import RELATIVE
 from schemas.tables.openadr import openadr_events, openadr_programs
 from serving.openadr import queries
 from serving.openadr.auth.clients import RESERVED_ID
-from serving.openadr.events.power import EXPORT_LIMIT, IMPORT_LIMIT, KW, LOWEST_PRIORITY, RELATIVE
+from serving.openadr.events.power import EXPORT_LIMIT, IMPORT_LIMIT, KW, LOWEST_PRIORITY
 from serving.openadr.events.power_events import PREFIX
-from serving.openadr.objects import Listener, ignore, shown
+from serving.openadr.objects import Listener, ignore
 
 PROGRAM = "gridgate"
 OWNER = RESERVED_ID
@@ -75,8 +77,10 @@ class OwnEvents:
         self._tell(connection, "UPDATE", "EVENT", row.object_id)
 
     def _delete(self, connection: Connection, row: Row[Any]) -> None:
-        connection.execute(queries.remove_reports_of_event(row.object_id))
         self._tell(connection, "DELETE", "EVENT", row.object_id)
+        for report in connection.execute(queries.reports_of_event(row.object_id)).all():
+            self._listener(connection, "DELETE", "REPORT", shown_report(report), report.targets)
+        connection.execute(queries.remove_reports_of_event(row.object_id))
         connection.execute(queries.remove(openadr_events, row.object_id))
 
     def _program_id(self, connection: Connection, now: datetime) -> str:

@@ -15,14 +15,13 @@ from msgspec import Struct
 from schemas.demand_response.candidates import EventDirection
 from schemas.devices.wire import LARGEST_KW
 from schemas.openadr import EventRequest, Interval
+from schemas.openadr_shares import HIGHEST_LEVEL, RELATIVE, SIMPLE
 from schemas.openadr_times import TimedInterval
 from schemas.times.durations import parse_duration
 from serving.openadr.event_times import event_end, timed_intervals
 
-RELATIVE, SIMPLE = "DISPATCH_SETPOINT_RELATIVE", "SIMPLE"
 IMPORT_LIMIT, EXPORT_LIMIT = "IMPORT_CAPACITY_LIMIT", "EXPORT_CAPACITY_LIMIT"
 KW = "KW"
-HIGHEST_LEVEL = 3
 LOWEST_PRIORITY = 100
 """Of OpenADR's priorities, this one and all above it are the lowest here: 0."""
 

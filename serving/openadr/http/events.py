@@ -1,17 +1,17 @@
 """Events."""
 
-from functools import partial
-
 from falcon import Request, Response
 
 from schemas.openadr import Event, EventRequest
-from schemas.tables.openadr import openadr_events
-from serving.cache.answer_cache import AnswerCache
 from serving.http.parameters import checked
+from serving.http.responses import answer_cached, answer_list
 from serving.openadr.auth.access import MAY_READ_TARGETS, WRITE_EVENTS
+from serving.openadr.auth.callers import client_of
 from serving.openadr.http.nouns import Collection, OneObject, creation, deletion, reading, replacement, search
-from serving.openadr.http.parameters import ACTIVE, PROGRAM, TARGETS, equals
+from serving.openadr.http.parameters import ACTIVE, PROGRAM, TARGETS, Given, object_page, texts
 from serving.openadr.nouns.events import Events
+from serving.openadr.page import EventFilter
+from serving.openadr.polling.lists import EventLists
 
 TAG = "events"
 SHAPES = (EventRequest, Event)
@@ -21,9 +21,10 @@ MAY_WRITE = (WRITE_EVENTS,)
 class OpenAdrEventsResource(Collection[EventRequest]):
     takes = EventRequest
 
-    def __init__(self, events: Events, answers: AnswerCache | None = None) -> None:
-        super().__init__(events, answers)
+    def __init__(self, events: Events, lists: EventLists | None = None) -> None:
+        super().__init__(events)
         self._events = events
+        self._lists = lists
 
     @search(
         "searchAllEvents",
@@ -37,21 +38,31 @@ class OpenAdrEventsResource(Collection[EventRequest]):
         ),
     )
     def on_get(self, request: Request, response: Response) -> None:
-        is_active = checked(request.params, ACTIVE) == "true"
-        now = self._events.now()
-        active = self._events.active(now) if is_active else ()
-        conditions = [*equals(request.params, PROGRAM, openadr_events.c.program_id), *active]
-        self.answer_polled(
-            request, response, conditions, partial(self._events.next_end, now) if is_active else _never
-        )
+        client, wanted, now = client_of(request), _event_filter(request.params), self._events.now()
+        polled = self._lists and self._lists.answer(client, request.query_string, wanted, now)
+        if polled:
+            answer_cached(response, polled)
+        else:
+            answer_list(response, self._events.filtered(client, wanted, now))
 
     @creation("createEvent", TAG, SHAPES, MAY_WRITE)
     def on_post(self, request: Request, response: Response) -> None:
         super().on_post(request, response)
 
 
-def _never() -> None:
-    """A list of all events does not change by time alone."""
+def _event_filter(given: Given) -> EventFilter:
+    """The events that are asked for.
+
+    Raises:
+        falcon.HTTPBadRequest: a parameter is not allowed.
+    """
+    targets = texts(given, TARGETS)
+    return EventFilter(
+        checked(given, PROGRAM),
+        None if targets is None else tuple(targets),
+        checked(given, ACTIVE) == "true",
+        object_page(given),
+    )
 
 
 class OpenAdrOneEventResource(OneObject[EventRequest]):

@@ -1,21 +1,18 @@
 """What the routes of all nouns share: five operations on one kind of object."""
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from itertools import chain, islice
+from collections.abc import Sequence
 from typing import Any, Generic
 
 import falcon
 from falcon import Request, Response
 
-from serving.cache.answer_cache import AnswerCache, Built
 from serving.http.bodies import read_body
 from serving.http.operations import Operation, ResponseSpec
 from serving.http.parameters import Parameter
-from serving.http.responses import AT_ONCE, answer, answer_cached, answer_list, encode
+from serving.http.responses import answer, answer_list
 from serving.openadr.auth.callers import client_of
 from serving.openadr.http.parameters import PAGE, TARGETS, object_page, path_id, texts
-from serving.openadr.objects import Conditions, Object, Objects, Taken
+from serving.openadr.objects import Conditions, Objects, Taken
 
 
 class Collection(Generic[Taken]):
@@ -23,45 +20,15 @@ class Collection(Generic[Taken]):
 
     takes: type[Taken]
 
-    def __init__(self, objects: Objects[Taken], answers: AnswerCache | None = None) -> None:
+    def __init__(self, objects: Objects[Taken]) -> None:
         self._objects = objects
-        self._answers = answers or AnswerCache()
 
     def answer_listed(
         self, request: Request, response: Response, conditions: Conditions, *, has_targets: bool = False
     ) -> None:
-        answer_list(response, self._listed(request, conditions, has_targets=has_targets))
-
-    def answer_polled(
-        self,
-        request: Request,
-        response: Response,
-        conditions: Conditions,
-        read_end: Callable[[], datetime | None],
-    ) -> None:
-        """As `answer_listed`, for lists that many clients poll: the answer is kept.
-
-        `read_end` is called before the list is read, and answers when it changes by time alone.
-        """
-        client, long = client_of(request), list[Object]()
-        listed = self._listed(request, conditions, has_targets=True)
-
-        def build() -> Built | None:
-            ends_at = read_end()
-            long.extend(islice(listed, AT_ONCE + 1))
-            return Built(encode(long), ends_at) if len(long) <= AT_ONCE else None
-
-        key = (client.client_id, client.scopes, self._objects.noun, request.query_string)
-        kept = self._answers.get(key, self._objects.now(), build)
-        if kept is not None:
-            answer_cached(response, kept)
-        else:
-            answer_list(response, chain(long, listed))
-
-    def _listed(self, request: Request, conditions: Conditions, *, has_targets: bool) -> Iterator[Object]:
         targets = texts(request.params, TARGETS) if has_targets else None
         page = object_page(request.params)
-        return self._objects.listed(client_of(request), conditions, targets, page)
+        answer_list(response, self._objects.listed(client_of(request), conditions, targets, page))
 
     def on_post(self, request: Request, response: Response) -> None:
         made = self._objects.create(client_of(request), read_body(request, self.takes))

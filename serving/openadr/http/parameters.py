@@ -13,15 +13,16 @@ Given = Mapping[str, str | list[str]]
 
 OBJECT_ID = OBJECT_ID_PATTERN.removeprefix("^").removesuffix(r"(?!\n)$")
 ID_ADVICE = "must be the id of an object: letters, digits, _ and -, at most 128 of them"
+LARGEST_INT32 = 2**31 - 1
 WORD = r"[^\x00]{1,128}"
 WORD_ADVICE = "must have 1 to 128 characters"
 
 SKIP = Parameter(
     name="skip",
     description="How many objects to leave out at the beginning.",
-    advice="must be a whole number",
+    advice=f"must be a whole number from 0 to {LARGEST_INT32}",
     minimum=0,
-    maximum=999_999_999,
+    maximum=LARGEST_INT32,
 )
 LIMIT = Parameter(
     name="limit",

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from falcon import Request, Response
 
 from schemas.openadr import Topics
+from schemas.openadr_notifications import topics
 from serving.errors import NotFoundError
 from serving.http.operations import Operation, ResponseSpec
 from serving.http.responses import answer
 from serving.openadr.auth.access import MAY_READ_VEN_OBJECTS, READ_ALL
 from serving.openadr.auth.callers import client_of
 from serving.openadr.http.parameters import path_id
-from serving.openadr.notifications import topics
 from serving.openadr.nouns.programs import Programs
 from serving.openadr.nouns.vens import Vens
 

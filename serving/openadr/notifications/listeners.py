@@ -1,25 +1,23 @@
-"""Who is told of changes of objects: webhooks of subscriptions, where there is one the broker, and caches."""
+"""Who is notified of changes of objects: webhooks of subscriptions, MQTT if it is on, lists in memory."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
 
-from schemas.db.channels import OPENADR, notify
+from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation
-from serving.openadr.notifications.mqtt import MqttNotifications
-from serving.openadr.notifications.webhooks import Notifications
-from serving.openadr.objects import Listener, Object
+from schemas.openadr_notifications.content import Change
+from schemas.openadr_notifications.queueing import queue_notifications
+from schemas.openadr_objects import Object
+from serving.openadr.objects import Listener
 
-IN_NO_CACHE = ("REPORT", "SUBSCRIPTION")
-"""Objects that no cached answer shows, nor depends on."""
+GRANTING = ("VEN", "RESOURCE")
+"""Objects whose targets are grants of their client."""
 
 
 def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listener:
     """A listener for all changes, in their transactions."""
-    listeners = [Notifications(clock).notify, _clear_caches]
-    if has_mqtt:
-        listeners.append(MqttNotifications(clock).notify)
 
     def listen(
         connection: Connection,
@@ -28,18 +26,15 @@ def change_listener(clock: Callable[[], datetime], *, has_mqtt: bool) -> Listene
         changed: Object,
         targets: Sequence[str],
     ) -> None:
-        for listener in listeners:
-            listener(connection, operation, kind, changed, targets)
+        change = Change(operation, kind, changed, targets)
+        queue_notifications(connection, [change], clock(), has_mqtt=has_mqtt)
+        _notify_lists(connection, kind, changed)
 
     return listen
 
 
-def _clear_caches(
-    connection: Connection,
-    _operation: Operation,
-    kind: ObjectType,
-    _changed: Object,
-    _targets: Sequence[str],
-) -> None:
-    if kind not in IN_NO_CACHE:
-        connection.execute(notify(OPENADR))
+def _notify_lists(connection: Connection, kind: ObjectType, changed: Object) -> None:
+    if kind == "EVENT":
+        connection.execute(openadr_changed("object", changed["id"]))
+    elif kind in GRANTING:
+        connection.execute(openadr_changed("client", changed["clientID"]))

@@ -7,16 +7,17 @@ from typing import Any
 from sqlalchemy import Engine, Row, and_, or_
 
 from schemas.openadr import EventRequest
+from schemas.openadr_objects import Object
+from schemas.openadr_shares import Share, with_own_share
 from schemas.tables.openadr import openadr_events
 from serving.errors import ConflictError
 from serving.openadr import queries
 from serving.openadr.auth.access import Client
 from serving.openadr.event_times import event_end
 from serving.openadr.events.power_events import PowerEvents
-from serving.openadr.events.shares import Share, with_own_share
 from serving.openadr.nouns.reports import Reports
-from serving.openadr.objects import Conditions, Context, Listener, Object, TargetedObjects, Values, ignore
-from serving.openadr.page import ObjectPage
+from serving.openadr.objects import Conditions, Context, Listener, TargetedObjects, Values, ignore
+from serving.openadr.page import EventFilter, ObjectPage
 
 
 class Events(TargetedObjects[EventRequest]):
@@ -44,6 +45,15 @@ class Events(TargetedObjects[EventRequest]):
         for event in super().listed(client, conditions, targets, page):
             yield with_own_share(event, shares.get(event["id"]))
 
+    def filtered(self, client: Client, wanted: EventFilter, now: datetime) -> Iterator[Object]:
+        """Events that meet a filter, as `listed`."""
+        conditions = []
+        if wanted.program_id is not None:
+            conditions.append(openadr_events.c.program_id == wanted.program_id)
+        if wanted.is_active:
+            conditions.append(queries.is_active(now))
+        return self.listed(client, conditions, wanted.targets, wanted.page)
+
     def one(self, client: Client, object_id: str) -> Object:
         """As of any noun; the client of VENs sees what the event asks of these."""
         return with_own_share(super().one(client, object_id), self._shares(client).get(object_id))
@@ -65,16 +75,6 @@ class Events(TargetedObjects[EventRequest]):
             rows = connection.execute(queries.shares_of_client(client.client_id))
             return {object_id: Share(*share) for object_id, *share in rows}
 
-    def active(self, now: datetime) -> Conditions:
-        """Those that are not over."""
-        return [queries.is_active(now)]
-
-    def next_end(self, now: datetime) -> datetime | None:
-        """When the first of those that are not over ends."""
-        with self._engine.connect() as connection:
-            ends_at: datetime | None = connection.execute(queries.next_end(now)).scalar_one()
-        return ends_at
-
     def _values(self, context: Context, request: EventRequest, before: Row[Any] | None) -> Values:
         if context.connection.execute(queries.lock_program(request.program_id)).first() is None:
             raise ConflictError(f"programID: there is no program {request.program_id!r}.")
@@ -89,6 +89,11 @@ class Events(TargetedObjects[EventRequest]):
         followed = self._power.follow(context, before, row, request)
         values = {"event_id": followed.event_id, "flexibility_kw": followed.flexibility_kw}
         context.connection.execute(queries.change(self.table, row.object_id, values))
+
+    def _locked(self, context: Context, object_id: str) -> Row[Any]:
+        """As of any noun, with the event of ours first: in the order in which all lock them."""
+        context.connection.execute(queries.lock_event_of_object(object_id))
+        return super()._locked(context, object_id)
 
     def _before_deletion(self, context: Context, row: Row[Any]) -> None:
         if row.event_id is not None:

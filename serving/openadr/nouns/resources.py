@@ -5,11 +5,12 @@ from typing import Any
 from sqlalchemy import Row
 
 from schemas.openadr import ResourceRequest
+from schemas.openadr_objects import Object
 from schemas.tables.openadr import openadr_resources, openadr_vens
 from serving.errors import ConflictError, NotFoundError
 from serving.openadr import enrolment, queries
 from serving.openadr.nouns.owners import owner_and_targets, without_access
-from serving.openadr.objects import Context, Object, OwnedObjects, Values
+from serving.openadr.objects import Context, OwnedObjects, Values
 
 
 class Resources(OwnedObjects[ResourceRequest]):
@@ -44,6 +45,12 @@ class Resources(OwnedObjects[ResourceRequest]):
 
     def whole(self, row: Row[Any]) -> Object:
         return {**super().whole(row), **({"targets": row.targets} if row.targets else {})}
+
+    def _after_change(
+        self, context: Context, before: Row[Any] | None, _row: Row[Any], _request: ResourceRequest
+    ) -> None:
+        if before is not None:
+            self._notify_former_owner(context, before)
 
     def _before_deletion(self, context: Context, row: Row[Any]) -> None:
         ven = context.connection.execute(queries.one(openadr_vens, row.ven_object_id)).one()

@@ -7,13 +7,14 @@ from typing import Any
 from sqlalchemy import Engine, Row
 
 from schemas.openadr import SubscriptionRequest
+from schemas.openadr_objects import Object
 from schemas.tables.openadr import openadr_subscriptions
 from schemas.webhooks import Network
 from serving.errors import ConflictError
 from serving.openadr import queries
 from serving.openadr.auth.access import Client
 from serving.openadr.notifications import webhooks as notifications
-from serving.openadr.objects import Context, Listener, Object, OwnedObjects, Values, ignore
+from serving.openadr.objects import Context, Listener, OwnedObjects, Values, ignore
 
 
 class Subscriptions(OwnedObjects[SubscriptionRequest]):

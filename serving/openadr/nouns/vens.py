@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import Engine, Row
 
 from schemas.openadr import VenRequest
+from schemas.openadr_objects import Object
 from schemas.tables.openadr import openadr_vens
 from serving.openadr import enrolment, queries
 from serving.openadr.nouns.owners import owner_and_targets, without_access
 from serving.openadr.nouns.resources import Resources
-from serving.openadr.objects import Context, Listener, Object, OwnedObjects, Values, ignore
+from serving.openadr.objects import Context, Listener, OwnedObjects, Values, ignore
 
 
 class Vens(OwnedObjects[VenRequest]):
@@ -48,6 +49,7 @@ class Vens(OwnedObjects[VenRequest]):
     ) -> None:
         if before is not None:
             enrolment.rename_ven(context.connection, row.ven_id, request)
+            self._notify_former_owner(context, before)
 
     def _before_deletion(self, context: Context, row: Row[Any]) -> None:
         for resource in context.connection.execute(queries.resources_of_ven(row.object_id)).all():

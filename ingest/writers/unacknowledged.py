@@ -1,4 +1,4 @@
-"""The messages that one writer process has, in the order in which it got them."""
+"""The unacknowledged messages of one writer process, in the order in which it got them."""
 
 import threading
 from collections import deque
@@ -8,8 +8,8 @@ from itertools import islice
 from ingest.decoding.messages import Received
 
 
-class InHand:
-    """A bounded queue of messages without an acknowledgement; `close` ends all waiting."""
+class UnacknowledgedQueue:
+    """A bounded queue of unacknowledged messages; `close` wakes all waiting threads."""
 
     def __init__(self, most_messages: int) -> None:
         self._most_messages = most_messages
@@ -19,13 +19,13 @@ class InHand:
         self.is_closed = False
 
     def wait_for_room(self, timeout_s: float) -> int:
-        """Wait until there is room; returns for how many messages."""
+        """Wait until there is room; returns the number of messages that fit."""
         with self._changed:
             self._changed.wait_for(lambda: self._room > 0 or self.is_closed, timeout_s)
             return 0 if self.is_closed else max(self._room, 0)
 
-    def wait_until_none_is_sent(self, timeout_s: float) -> bool:
-        """Wait until all that was sent is acknowledged; returns whether it is."""
+    def wait_until_acknowledged(self, timeout_s: float) -> bool:
+        """Wait until all sent messages are acknowledged; returns whether they are."""
         with self._changed:
             self._changed.wait_for(lambda: self._sent == 0 or self.is_closed, timeout_s)
             return self._sent == 0
@@ -39,7 +39,7 @@ class InHand:
             self._sent += count
 
     def acknowledged(self, count: int) -> list[Received]:
-        """Take out the oldest ones."""
+        """Remove and return the oldest sent messages."""
         with self._changed:
             count = min(count, self._sent)
             self._sent -= count
@@ -52,7 +52,7 @@ class InHand:
             self._changed.notify_all()
 
     def rest(self) -> tuple[list[Received], list[Received]]:
-        """What was sent and has no acknowledgement, and what was not sent."""
+        """Return the sent messages without an acknowledgement, and the unsent ones."""
         with self._changed:
             return list(islice(self._messages, self._sent)), list(islice(self._messages, self._sent, None))
 

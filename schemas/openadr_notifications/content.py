@@ -1,16 +1,39 @@
 """What a notification says to whom. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
+
+from msgspec import Struct
 
 from schemas.openadr import ObjectType, Operation
-from serving.openadr.objects import Object
+from schemas.openadr_objects import Object
+
+Concerns = Callable[[str], bool]
+"""Whether a change concerns the VENs of a client; by default it concerns all that may read the object."""
 
 TARGETED: tuple[ObjectType, ...] = ("PROGRAM", "EVENT")
 """Objects that VENs read by their targets; the others belong to one client."""
 
 
-def notification(operation: Operation, kind: ObjectType, shown: Object) -> Object:
-    return {"objectType": kind, "operation": operation, "object": shown, "targets": shown.get("targets")}
+class Change(Struct, frozen=True):
+    """A change of an object: as business logic sees it, with all of its targets.
+
+    `program_id`: of a report, if it is known; else it is looked up.
+    """
+
+    operation: Operation
+    kind: ObjectType
+    changed: Object
+    targets: Sequence[str] = ()
+    program_id: str | None = None
+
+
+def notification(change: Change, shown: Object) -> Object:
+    return {
+        "objectType": change.kind,
+        "operation": change.operation,
+        "object": shown,
+        "targets": shown.get("targets"),
+    }
 
 
 def without_tokens(changed: Object) -> Object:

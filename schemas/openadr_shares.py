@@ -5,9 +5,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from serving.openadr.events.power import HIGHEST_LEVEL, RELATIVE, SIMPLE
-from serving.openadr.objects import Object
+from schemas.openadr_objects import Object
 
+RELATIVE, SIMPLE = "DISPATCH_SETPOINT_RELATIVE", "SIMPLE"
+HIGHEST_LEVEL = 3
 DECIMALS = 3
 """Of a kW in a command, too."""
 

@@ -1,0 +1,1 @@
+"""Lists of events that many clients poll: from copies in memory that all clients share."""

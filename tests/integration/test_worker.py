@@ -164,6 +164,7 @@ def test_what_is_acknowledged_is_committed(handle: Handle, connection: psycopg.C
     assert value(connection, "SELECT reason FROM rejected_messages") == "unknown_topic"
 
 
+@pytest.mark.not_on_citus  # a trigger
 @pytest.mark.thorough
 @pytest.mark.parametrize("position", [0, 4, 12])
 def test_a_row_that_only_the_database_refuses_is_rejected(
@@ -200,6 +201,7 @@ CODES = (
 )
 
 
+@pytest.mark.not_on_citus  # a trigger
 @pytest.mark.thorough
 @pytest.mark.parametrize("code", CODES)
 def test_a_message_that_cannot_be_stored_is_rejected_whatever_the_error_says(
@@ -267,6 +269,7 @@ def test_a_fault_of_ours_at_one_message_does_not_stop_the_others(
     assert value(connection, "SELECT count(*) FROM ven_telemetry") == 5
 
 
+@pytest.mark.not_on_citus  # a trigger
 def test_an_error_that_passes_costs_no_message(handle: Handle, connection: psycopg.Connection) -> None:
     connection.execute("CREATE SEQUENCE attempts")
     refuse(connection, "53200", "NEW.used_power_kw = 666 AND nextval('attempts') <= 2")
@@ -275,6 +278,7 @@ def test_an_error_that_passes_costs_no_message(handle: Handle, connection: psyco
     assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
 
 
+@pytest.mark.not_on_citus  # a trigger
 @pytest.mark.thorough
 @pytest.mark.parametrize("code", ["53100", "XX000", "25006"])
 def test_while_nothing_can_be_stored_no_message_is_blamed(
@@ -308,6 +312,7 @@ def test_a_locked_table_is_waited_for(database_url: str, connection: psycopg.Con
     assert value(connection, "SELECT count(*) FROM rejected_messages") == 0
 
 
+@pytest.mark.not_on_citus  # a trigger
 def test_duplicates_and_conflicts_are_told_once_although_batches_were_split(
     handle: Handle, connection: psycopg.Connection
 ) -> None:

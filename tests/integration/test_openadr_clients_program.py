@@ -21,8 +21,8 @@ def test_a_client_from_its_making_to_its_end(database_url: str, engine: Engine) 
     made = json.loads(administrate(database_url, *meter, settings={"LOG_FORMAT": "json"}))
     assert (made["event"], made["id"], made["role"]) == ("client_created", "meter", "ven")
     listed = administrate(database_url, "clients", "list")
-    assert re.search(r"utility +bl +made 20.*Z  works  read_all write_programs", listed)
-    assert re.search(r"meter +ven +made 20.*Z  works  read_targets write_reports\n", listed)
+    assert re.search(r"utility +bl +created 20.*Z  works  read_all write_programs", listed)
+    assert re.search(r"meter +ven +created 20.*Z  works  read_targets write_reports\n", listed)
     administrate(database_url, "clients", "revoke", "utility")
     assert client.fetch_token().status_code == 401
     assert "'utility' is, or was" in administrate(

@@ -15,7 +15,7 @@ OBJECT_ID = OBJECT_ID_PATTERN.removeprefix("^").removesuffix(r"(?!\n)$")
 ID_ADVICE = "must be the id of an object: letters, digits, _ and -, at most 128 of them"
 LARGEST_INT32 = 2**31 - 1
 WORD = r"[^\x00]{1,128}"
-WORD_ADVICE = "must have 1 to 128 characters"
+WORD_ADVICE = "must have 1 to 128 characters, none of them NUL"
 
 SKIP = Parameter(
     name="skip",

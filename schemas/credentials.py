@@ -12,7 +12,6 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
 HEADER = {"alg": "dir", "enc": "A256GCM"}
-KEY_BYTES = 32
 
 NO_KEY = "CREDENTIALS_KEY is not set: set the same for serving and ingest, such as by `openssl rand -hex 32`"
 

@@ -25,13 +25,13 @@ PROBE_TIMEOUT_S = 2.0
 """How long a request waits for its probe; after that it reads the database."""
 
 LOST_AFTER_S = 10.0
-"""After so long without an answer to a probe, the listener connects anew."""
+"""After so long without an answer to a probe, the listener reconnects."""
 
 EVERYTHING = ""
 """A change that may concern anything."""
 
 MOST_CHANGES = 10_000
-"""Longer backlogs, as of a process that nobody polls, become a change of everything."""
+"""Longer backlogs, as of a process without polls, become a change of everything."""
 
 
 class PendingChanges:

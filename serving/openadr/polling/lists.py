@@ -15,7 +15,7 @@ from serving.openadr.polling import queries
 from serving.openadr.polling.answers import ClientView, Copies, JoinedResponse
 
 LONGEST_S = 900.0
-"""After so long everything is read anew, for what nobody notifies of, such as retention."""
+"""After so long everything is read again, for changes without a notification, such as retention."""
 
 MOST_BYTES = 32 * 1024 * 1024
 """With more events than that, as clients have sent them, none are copied."""

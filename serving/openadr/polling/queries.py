@@ -114,7 +114,7 @@ def _parts(*columns: ColumnElement[Any]) -> Select[Any]:
 
 
 def _is_one_of(column: ColumnElement[Any], texts: Sequence[str]) -> ColumnElement[bool]:
-    """As `in_`, which is compiled anew for each execution."""
+    """As `in_`, which is compiled again for each execution."""
     return or_(*(column == each for each in texts))
 
 

@@ -96,7 +96,7 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     client.walk()
     assert client.get("/api/events/current", type(None)) is None
 
-    created = client.send("POST", "/api/events", event_request(1, 12, id="evt-1"), ui.Event, 201)
+    created = client.send("POST", "/api/events", event_request(1, 31, id="evt-1"), ui.Event, 201)
     assert [(note.reason, note.vens) for note in created.notes] == [("no flexibility", 2)]
     assert created.actual_reduction_kw == 0
     client.walk()
@@ -114,7 +114,7 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     assert "evt-1" in {event.id for event in client.get("/api/events/history", list[ui.Event])}
     assert client.overview().network_efficiency is not None
 
-    _, (off_at, _) = house.wait_switched(2, 30)
+    _, (off_at, _) = house.wait_switched(2, 60)
     assert -1 <= off_at - _seconds(created.end_time) < LATE_S
     ended = wait_for_answer(lambda: client.event_page("evt-1"), lambda event: event.status == "completed")
     assert [ven.ven_id for ven in ended.vens] == ["house"]

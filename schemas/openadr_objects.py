@@ -23,6 +23,13 @@ class StoredObject(Protocol):
     def modified_at(self) -> datetime: ...
 
 
+class OwnedObject(StoredObject, Protocol):
+    """An object that belongs to a client."""
+
+    @property
+    def client_id(self) -> str: ...
+
+
 def shown(row: Row[Any] | StoredObject, object_type: ObjectType) -> Object:
     """A stored object with the metadata of this server."""
     return {
@@ -34,7 +41,7 @@ def shown(row: Row[Any] | StoredObject, object_type: ObjectType) -> Object:
     }
 
 
-def shown_report(row: Row[Any]) -> Object:
+def shown_report(row: Row[Any] | OwnedObject) -> Object:
     """A stored report, with its client."""
     return {**shown(row, "REPORT"), "clientID": row.client_id}
 

@@ -2,9 +2,8 @@
 
 import re
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from schemas.api.fields import NO_SEGMENTS, VEN_WORDS
 from schemas.devices.identifiers import SEGMENT_PATTERN, TOPIC_LEVEL_PATTERN
@@ -14,6 +13,7 @@ from serving.errors import ConflictError, InvalidRequestError
 from serving.openadr import queries
 from serving.openadr.attributes import load_settings, place
 from serving.openadr.auth.access import Client
+from serving.openadr.queries import OpenAdrVenRow
 from serving.registry import credential_queries as credentials
 from serving.registry import queries as registry
 from serving.registry.writer import RETIREMENT
@@ -40,7 +40,7 @@ def register_ven(connection: Connection, request: VenRequest, owner: Client, now
             "venName becomes the id of the VEN here, so it must have no / + # and no control characters, and"
             f" must not begin or end with white space, nor be one of {', '.join((*VEN_WORDS, *NO_SEGMENTS))}"
         )
-    known = connection.execute(queries.registered(ven_id)).one_or_none()
+    known = queries.registered(ven_id).first(connection)
     mark = f"{BY_OPENADR}{request.client_id or owner.client_id}"
     is_own = known is None or (known.retired_at is not None and known.registration_id == mark)
     if not (is_own or owner.is_business_logic):
@@ -59,7 +59,7 @@ def rename_ven(connection: Connection, ven_id: str, request: VenRequest) -> None
     connection.execute(registry.NOTIFY_TOTALS)
 
 
-def retire_ven(connection: Connection, row: Row[Any], now: datetime) -> None:
+def retire_ven(connection: Connection, row: OpenAdrVenRow, now: datetime) -> None:
     """Retire the VEN of an enrolment that registered it; one that was there before stays."""
     if not row.is_registered_here:
         return

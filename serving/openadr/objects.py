@@ -5,17 +5,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 from psycopg.errors import UniqueViolation
-from sqlalchemy import ColumnElement, Connection, Engine, Row, Table
+from sqlalchemy import ColumnElement, Connection, Engine, Table
 from sqlalchemy.exc import IntegrityError
 
 from schemas.db.channels import openadr_changed
 from schemas.openadr import ObjectType, Operation, Request, plain
 from schemas.openadr_objects import Object, shown
-from serving.db.reading import ROWS_AT_ONCE, snapshot
+from serving.db.reading import in_blocks, snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.openadr import queries
 from serving.openadr.auth.access import Client
@@ -23,6 +23,8 @@ from serving.openadr.event_times import require_times
 from serving.openadr.page import ObjectPage
 
 Taken = TypeVar("Taken", bound=Request)
+Taken_contra = TypeVar("Taken_contra", bound=Request, contravariant=True)
+RowOfNoun = TypeVar("RowOfNoun", bound=queries.ObjectRow)
 Conditions = Sequence[ColumnElement[bool]]
 Listener = Callable[[Connection, Operation, ObjectType, Object, Sequence[str]], None]
 """Called in the transaction of each change, with the whole object and its targets: what a notifier needs.
@@ -46,7 +48,19 @@ class Values(Struct, frozen=True):
 
     client_id: str
     targets: Sequence[str]
-    columns: Mapping[str, Any]
+    columns: Mapping[str, object]
+
+
+class ObjectStore(Protocol[Taken_contra]):
+    """What clients do with the objects of one noun."""
+
+    def listed(
+        self, client: Client, conditions: Conditions, targets: Sequence[str] | None, page: ObjectPage
+    ) -> Iterator[Object]: ...
+    def one(self, client: Client, object_id: str) -> Object: ...
+    def create(self, client: Client, request: Taken_contra) -> Object: ...
+    def replace(self, client: Client, object_id: str, request: Taken_contra) -> Object: ...
+    def delete(self, client: Client, object_id: str) -> Object: ...
 
 
 class Context(Struct, frozen=True):
@@ -57,11 +71,12 @@ class Context(Struct, frozen=True):
     now: datetime
 
 
-class Objects(ABC, Generic[Taken]):
+class Objects(ABC, Generic[Taken, RowOfNoun]):
     """One noun. A change, and all that follows from it, is one transaction."""
 
     object_type: ClassVar[ObjectType]
     table: ClassVar[Table]
+    row: type[RowOfNoun]
     noun: ClassVar[str]
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], listener: Listener = ignore) -> None:
@@ -88,8 +103,8 @@ class Objects(ABC, Generic[Taken]):
         with snapshot(self._engine) as connection:
             shown = self._shown_targets(connection, client, targets)
             readable = self._readable(client, targets, shown)
-            query = queries.listed(self.table, [*conditions, *readable], page)
-            for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
+            query = queries.listed(self.table, self.row, [*conditions, *readable], page)
+            for row in in_blocks(connection, query):
                 yield self._shown(row, client, shown)
 
     def one(self, client: Client, object_id: str) -> Object:
@@ -101,7 +116,7 @@ class Objects(ABC, Generic[Taken]):
         with self._engine.connect() as connection:
             shown = self._shown_targets(connection, client, None)
             readable = self._readable_by_id(client, shown)
-            row = connection.execute(queries.one(self.table, object_id, readable)).one_or_none()
+            row = queries.one(self.table, self.row, object_id, readable).first(connection)
         if row is None:
             raise self._none(object_id)
         return self._shown(row, client, shown)
@@ -118,16 +133,17 @@ class Objects(ABC, Generic[Taken]):
         require_times(request)
         with self._changing(client) as context:
             values = self._values(context, request, None)
+            object_id = uuid.uuid4().hex
             row = {
-                "object_id": uuid.uuid4().hex,
+                "object_id": object_id,
                 "body": self._body(request),
                 "created_at": context.now,
                 **_columns(values, context.now),
             }
             context.connection.execute(queries.add(self.table, row))
-            stored = self._stored(context, row["object_id"])
+            stored = self._stored(context, object_id)
             self._after_change(context, None, stored, request)
-            return self._done(context, "CREATE", row["object_id"])
+            return self._done(context, "CREATE", object_id)
 
     def replace(self, client: Client, object_id: str, request: Taken) -> Object:
         """Replace what a client said of an object; its id, its maker and when it was made stay.
@@ -154,14 +170,14 @@ class Objects(ABC, Generic[Taken]):
             row = self._locked(context, object_id)
             return self.delete_row(context, row)
 
-    def delete_row(self, context: Context, row: Row[Any]) -> Object:
+    def delete_row(self, context: Context, row: RowOfNoun) -> Object:
         """Delete one that is locked, in a transaction of somebody else."""
         self._listener(context.connection, "DELETE", self.object_type, self.whole(row), row.targets)
         self._before_deletion(context, row)
         context.connection.execute(queries.remove(self.table, row.object_id))
         return self._shown(row, context.client, None)
 
-    def whole(self, row: Row[Any]) -> Object:
+    def whole(self, row: RowOfNoun) -> Object:
         """An object with all that is known of it."""
         return shown(row, self.object_type)
 
@@ -182,12 +198,12 @@ class Objects(ABC, Generic[Taken]):
         self._listener(context.connection, operation, self.object_type, self.whole(row), row.targets)
         return self._shown(row, context.client, None)
 
-    def _stored(self, context: Context, object_id: str) -> Row[Any]:
-        return context.connection.execute(queries.one(self.table, object_id)).one()
+    def _stored(self, context: Context, object_id: str) -> RowOfNoun:
+        return queries.one(self.table, self.row, object_id).one(context.connection)
 
-    def _locked(self, context: Context, object_id: str) -> Row[Any]:
+    def _locked(self, context: Context, object_id: str) -> RowOfNoun:
         writable = self._writable(context.client)
-        row = context.connection.execute(queries.locked(self.table, object_id, writable)).one_or_none()
+        row = queries.locked(self.table, self.row, object_id, writable).first(context.connection)
         if row is None:
             raise self._none(object_id)
         return row
@@ -198,7 +214,7 @@ class Objects(ABC, Generic[Taken]):
     # The rules of a noun
 
     @abstractmethod
-    def _values(self, context: Context, request: Taken, before: Row[Any] | None) -> Values:
+    def _values(self, context: Context, request: Taken, before: RowOfNoun | None) -> Values:
         """What is to be stored; refuses what the client may not store."""
 
     @abstractmethod
@@ -223,17 +239,19 @@ class Objects(ABC, Generic[Taken]):
     def _body(self, request: Taken) -> Object:
         return plain(request)
 
-    def _shown(self, row: Row[Any], _client: Client, _targets: Sequence[str] | None) -> Object:
+    def _shown(self, row: RowOfNoun, _client: Client, _targets: Sequence[str] | None) -> Object:
         return self.whole(row)
 
-    def _after_change(self, context: Context, before: Row[Any] | None, row: Row[Any], request: Taken) -> None:
+    def _after_change(
+        self, context: Context, before: RowOfNoun | None, row: RowOfNoun, request: Taken
+    ) -> None:
         """What follows from an object that was made or replaced."""
 
-    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+    def _before_deletion(self, context: Context, row: RowOfNoun) -> None:
         """What goes with an object."""
 
 
-class TargetedObjects(Objects[Taken]):
+class TargetedObjects(Objects[Taken, RowOfNoun]):
     """Programs and events: written by business logic, read by VENs whose targets they have.
 
     A VEN reads those without targets; of the others, in a list those that have one of the targets that it
@@ -262,11 +280,11 @@ class TargetedObjects(Objects[Taken]):
         granted = connection.execute(queries.granted_targets(client.client_id)).scalars().all()
         return [each for each in granted if requested is None or each in requested]
 
-    def _shown(self, row: Row[Any], client: Client, targets: Sequence[str] | None) -> Object:
+    def _shown(self, row: RowOfNoun, client: Client, targets: Sequence[str] | None) -> Object:
         return with_shown_targets(super()._shown(row, client, targets), targets)
 
 
-class OwnedObjects(Objects[Taken]):
+class OwnedObjects(Objects[Taken, RowOfNoun]):
     """What belongs to one client: business logic reads all of them, a VEN its own."""
 
     def _readable(
@@ -285,10 +303,10 @@ class OwnedObjects(Objects[Taken]):
         sees_all = client.reads_all if reads else client.is_business_logic
         return [] if sees_all else [self.table.c.client_id == client.client_id]
 
-    def whole(self, row: Row[Any]) -> Object:
+    def whole(self, row: RowOfNoun) -> Object:
         return {**super().whole(row), "clientID": row.client_id}
 
-    def _notify_former_owner(self, context: Context, before: Row[Any]) -> None:
+    def _notify_former_owner(self, context: Context, before: RowOfNoun) -> None:
         """What an object grants its client ends for that client when it becomes another's."""
         context.connection.execute(openadr_changed("client", before.client_id))
 
@@ -300,7 +318,7 @@ def with_shown_targets(whole: Object, targets: Collection[str] | None) -> Object
     return {**whole, "targets": [each for each in whole["targets"] if each in targets]}
 
 
-def _columns(values: Values, now: datetime) -> dict[str, Any]:
+def _columns(values: Values, now: datetime) -> dict[str, object]:
     return {
         "client_id": values.client_id,
         "targets": sorted(set(values.targets)),

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from sqlalchemy import CTE, ColumnElement, Integer, Text, column, select
+from sqlalchemy import CTE, ColumnElement, Integer, Text, column, select, true
 
 import jobs
 import schemas
@@ -20,6 +20,14 @@ from schemas.tables.registry import groups
 from schemas.times.time_ranges import TimeRange
 from serving.events.rules import EventRules, PlannedEvent
 from serving.fleet.queries import LoadRow
+from serving.openadr import queries as openadr
+from serving.openadr.nouns.events import Events
+from serving.openadr.nouns.programs import Programs
+from serving.openadr.nouns.reports import Reports
+from serving.openadr.nouns.resources import Resources
+from serving.openadr.nouns.subscriptions import Subscriptions
+from serving.openadr.nouns.vens import Vens
+from serving.openadr.objects import Objects
 from serving.page import AlarmFilter, CredentialFilter, NewestWithin, Page
 
 NOW = datetime(2024, 7, 1, 12, tzinfo=UTC)
@@ -39,6 +47,7 @@ ARGUMENTS: Mapping[object, object] = {
     Rest: Rest(),
     PlannedEvent: PlannedEvent("one", NOW, NOW + timedelta(hours=1), None, NOW, 10.0, 0),
     EventRules: EventRules(),
+    ColumnElement[bool]: true(),
     CTE: select(groups.c.group_id.label("ven_id")).cte("member"),
 }
 """A value for each type of a parameter."""
@@ -105,13 +114,16 @@ def test_fields_are_the_columns(name: str) -> None:
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_fields_have_the_types_of_the_columns(name: str) -> None:
-    query = _built(QUERIES[name])
+    _assert_types(_built(QUERIES[name]), NEVER_NULL.get(name))
+
+
+def _assert_types(query: Query[tuple[object, ...]], never_null: str | None = None) -> None:
     hints = get_type_hints(query.row)
     for each in query.statement.selected_columns:
         field = hints[each.name]
         options = set(get_args(field)) if isinstance(field, types.UnionType) else {field}
         assert _fits(options, each), f"{each.name} is {field}, its column {each.type!r}"
-        if getattr(each, "nullable", False) and each.name != NEVER_NULL.get(name):
+        if getattr(each, "nullable", False) and each.name != never_null:
             assert options & {type(None), object}, f"{each.name} may be null"
 
 
@@ -123,6 +135,12 @@ def _fits(options: set[Any], selected: ColumnElement[Any]) -> bool:
     except NotImplementedError:
         return True
     return stored not in TOLD_TYPES or bool(kinds & {stored, object})
+
+
+@pytest.mark.parametrize("noun", [Programs, Events, Reports, Subscriptions, Vens, Resources])
+def test_a_noun_has_the_row_of_its_table(noun: type[Objects[Any, Any]]) -> None:
+    assert noun.row._fields == tuple(noun.table.columns.keys())
+    _assert_types(openadr.one(noun.table, noun.row, "one"))
 
 
 def test_there_are_queries() -> None:

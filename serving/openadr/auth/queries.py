@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Delete, Insert, Select, Update, delete, insert, select, update
 
@@ -15,7 +15,7 @@ KEY = openadr_signing_keys.c
 LOCK_SIGNING_KEYS = locks.exclusive(locks.SIGNING_KEY)
 
 
-def add_client(values: Mapping[str, Any]) -> Insert:
+def add_client(values: Mapping[str, object]) -> Insert:
     return insert(openadr_clients).values(**values)
 
 
@@ -47,19 +47,27 @@ def revoke_client(client_id: str, now: datetime) -> Update:
     return update(openadr_clients).where(*live).values(revoked_at=now).returning(CLIENT.client_id)
 
 
-def revoked_since(since: datetime) -> Select[Any]:
+def revoked_since(since: datetime) -> Select[str]:
     """Ids of clients revoked after a time: their older tokens have expired."""
     return select(CLIENT.client_id).where(CLIENT.revoked_at > since)
 
 
-def signing_keys(now: datetime) -> Select[Any]:
+class SigningKeyRow(NamedTuple):
+    """A key that signs tokens."""
+
+    key_id: str
+    secret: bytes
+    created_at: datetime
+    expires_at: datetime
+
+
+def signing_keys(now: datetime) -> Query[SigningKeyRow]:
     """Keys that tokens may still be signed with, the newest first."""
-    return (
-        select(openadr_signing_keys).where(KEY.expires_at > now).order_by(KEY.created_at.desc(), KEY.key_id)
-    )
+    keys = select(*fields_of(SigningKeyRow, openadr_signing_keys)).where(KEY.expires_at > now)
+    return Query(SigningKeyRow, keys.order_by(KEY.created_at.desc(), KEY.key_id))
 
 
-def add_signing_key(values: Mapping[str, Any]) -> Insert:
+def add_signing_key(values: Mapping[str, object]) -> Insert:
     return insert(openadr_signing_keys).values(**values)
 
 

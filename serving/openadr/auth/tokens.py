@@ -4,7 +4,6 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -95,11 +94,11 @@ def _newest(keys: dict[str, SigningKey], now: datetime) -> SigningKey | None:
 def _keys(connection: Connection, now: datetime) -> dict[str, SigningKey]:
     return {
         row.key_id: SigningKey(row.key_id, OctKey.import_key(row.secret), row.created_at, row.expires_at)
-        for row in connection.execute(queries.signing_keys(now))
+        for row in queries.signing_keys(now).all(connection)
     }
 
 
-def _new_key(now: datetime) -> dict[str, Any]:
+def _new_key(now: datetime) -> dict[str, object]:
     key_id, secret = secrets.token_hex(8), secrets.token_bytes(32)
     return {"key_id": key_id, "secret": secret, "created_at": now, "expires_at": now + KEY_LASTS}
 

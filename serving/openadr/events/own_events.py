@@ -3,12 +3,12 @@
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
 
 from msgspec import UNSET
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from schemas.api.events import Event
+from schemas.db.queries import Query
 from schemas.openadr import (
     EventPayloadDescriptor,
     EventRequest,
@@ -29,6 +29,7 @@ from serving.openadr.auth.clients import RESERVED_ID
 from serving.openadr.events.power import EXPORT_LIMIT, IMPORT_LIMIT, KW, LOWEST_PRIORITY
 from serving.openadr.events.power_events import PREFIX
 from serving.openadr.objects import Listener, ignore
+from serving.openadr.queries import OpenAdrEventRow, OpenAdrProgramRow
 
 PROGRAM = "gridgate"
 OWNER = RESERVED_ID
@@ -47,7 +48,7 @@ class OwnEvents:
 
     def follow(self, connection: Connection, event: Event, now: datetime) -> None:
         """Make, change or delete the object that an event is; not one that began as an object of OpenADR."""
-        row = connection.execute(queries.object_of_event(event.id)).one_or_none()
+        row = queries.object_of_event(event.id).first(connection)
         if event.id.startswith(PREFIX) or (row is not None and row.client_id != OWNER):
             return
         if event.status == "cancelled":
@@ -60,8 +61,9 @@ class OwnEvents:
 
     def _create(self, connection: Connection, event: Event, now: datetime) -> None:
         program_id = self._program_id(connection, now)
+        object_id = uuid.uuid4().hex
         values = {
-            "object_id": uuid.uuid4().hex,
+            "object_id": object_id,
             "client_id": OWNER,
             "program_id": program_id,
             "event_id": event.id,
@@ -69,16 +71,16 @@ class OwnEvents:
             **_columns(event, program_id, now),
         }
         connection.execute(queries.add(openadr_events, values))
-        self._tell(connection, "CREATE", "EVENT", values["object_id"])
+        self._tell(connection, "CREATE", "EVENT", object_id)
 
-    def _change(self, connection: Connection, row: Row[Any], event: Event, now: datetime) -> None:
+    def _change(self, connection: Connection, row: OpenAdrEventRow, event: Event, now: datetime) -> None:
         values = _columns(event, row.program_id, now)
         connection.execute(queries.change(openadr_events, row.object_id, values))
         self._tell(connection, "UPDATE", "EVENT", row.object_id)
 
-    def _delete(self, connection: Connection, row: Row[Any]) -> None:
+    def _delete(self, connection: Connection, row: OpenAdrEventRow) -> None:
         self._tell(connection, "DELETE", "EVENT", row.object_id)
-        for report in connection.execute(queries.reports_of_event(row.object_id)).all():
+        for report in queries.reports_of_event(row.object_id).all(connection):
             self._listener(connection, "DELETE", "REPORT", shown_report(report), report.targets)
         connection.execute(queries.remove_reports_of_event(row.object_id))
         connection.execute(queries.remove(openadr_events, row.object_id))
@@ -97,16 +99,21 @@ class OwnEvents:
         made = connection.execute(queries.add_program_once(values)).scalar_one_or_none()
         if made is not None:
             self._tell(connection, "CREATE", "PROGRAM", made)
-            return str(made)
-        return str(connection.execute(queries.program_named(PROGRAM)).scalar_one())
+            return made
+        return connection.execute(queries.program_named(PROGRAM)).scalar_one()
 
     def _tell(self, connection: Connection, operation: Operation, kind: ObjectType, object_id: str) -> None:
-        table = openadr_events if kind == "EVENT" else openadr_programs
-        row = connection.execute(queries.one(table, object_id)).one()
+        row = _query(kind, object_id).one(connection)
         self._listener(connection, operation, kind, shown(row, kind), row.targets)
 
 
-def _columns(event: Event, program_id: str, now: datetime) -> dict[str, Any]:
+def _query(kind: ObjectType, object_id: str) -> Query[OpenAdrEventRow] | Query[OpenAdrProgramRow]:
+    if kind == "EVENT":
+        return queries.one(openadr_events, OpenAdrEventRow, object_id)
+    return queries.one(openadr_programs, OpenAdrProgramRow, object_id)
+
+
+def _columns(event: Event, program_id: str, now: datetime) -> dict[str, object]:
     request = event_request(event, program_id)
     return {
         "body": plain(request),

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from msgspec import Struct
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from schemas.api.events import EventCreate, EventInterval, EventUpdate, TargetsGiven
 from schemas.demand_response.candidates import AskedEvent
@@ -18,6 +18,7 @@ from serving.openadr import queries
 from serving.openadr.event_times import event_end, event_start
 from serving.openadr.events.power import AskedPower, NotSharedError, asked_power, asks_for_power
 from serving.openadr.objects import Context
+from serving.openadr.queries import OpenAdrEventRow
 
 PREFIX = "openadr-"
 """Begins the id of such an event. That of the object follows, and the time if the object has been changed."""
@@ -53,7 +54,7 @@ class PowerEvents:
         self._writer = writer
 
     def follow(
-        self, context: Context, before: Row[Any] | None, row: Row[Any], request: EventRequest
+        self, context: Context, before: OpenAdrEventRow | None, row: OpenAdrEventRow, request: EventRequest
     ) -> Followed:
         """Make, change or cancel the event that an object is.
 
@@ -83,8 +84,8 @@ class _Change:
         self,
         writer: EventWriter,
         context: Context,
-        before: Row[Any] | None,
-        row: Row[Any],
+        before: OpenAdrEventRow | None,
+        row: OpenAdrEventRow,
         request: EventRequest,
     ) -> None:
         self._writer = writer
@@ -105,11 +106,12 @@ class _Change:
         if not asks_for_power(self._request):
             raise NotSharedError("it asks for no power")
         self._vens = _asked_vens(self._context.connection, self._row.targets)
-        return (self._changed() if self._row.event_id else None) or self._created()
+        event_id = self._row.event_id
+        return (self._changed(event_id) if event_id else None) or self._created()
 
-    def _changed(self) -> str | None:
+    def _changed(self, event_id: str) -> str | None:
         """None where the event that VENs know cannot become this one, and was cancelled."""
-        connection, now, event_id = self._context.connection, self._context.now, self._row.event_id
+        connection, now = self._context.connection, self._context.now
         asked = self._asked(min(self._writer.start_of(connection, event_id), now))
         try:
             changed = self._writer.change_within(connection, event_id, _update(asked, self._vens), now)

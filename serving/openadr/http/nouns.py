@@ -12,7 +12,7 @@ from serving.http.parameters import Parameter
 from serving.http.responses import answer, answer_list
 from serving.openadr.auth.callers import client_of
 from serving.openadr.http.parameters import PAGE, TARGETS, object_page, path_id, texts
-from serving.openadr.objects import Conditions, Objects, Taken
+from serving.openadr.objects import Conditions, ObjectStore, Taken
 
 
 class Collection(Generic[Taken]):
@@ -20,7 +20,7 @@ class Collection(Generic[Taken]):
 
     takes: type[Taken]
 
-    def __init__(self, objects: Objects[Taken]) -> None:
+    def __init__(self, objects: ObjectStore[Taken]) -> None:
         self._objects = objects
 
     def answer_listed(
@@ -42,7 +42,7 @@ class OneObject(Generic[Taken]):
 
     takes: type[Taken]
 
-    def __init__(self, objects: Objects[Taken]) -> None:
+    def __init__(self, objects: ObjectStore[Taken]) -> None:
         self._objects = objects
 
     def on_get(self, request: Request, response: Response, object_id: str) -> None:

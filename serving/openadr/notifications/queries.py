@@ -1,7 +1,6 @@
 """Webhooks of subscriptions."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import ColumnElement, Delete, Integer, delete, func, literal
 from sqlalchemy.dialects.postgresql import Insert as Upsert
@@ -13,7 +12,7 @@ WEBHOOK = webhooks.c
 FRESH = ("failures", "failing_since", "retry_at", "disabled_at", "error", "enabled", "url", "bearer_token")
 
 
-def put_webhook(values: Mapping[str, Any]) -> Upsert:
+def put_webhook(values: Mapping[str, object]) -> Upsert:
     """One that is there begins anew, without failures; it keeps what is still to be sent."""
     statement = upsert(webhooks).values(failures=0, **values)
     return statement.on_conflict_do_update(

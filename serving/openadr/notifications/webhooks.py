@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from schemas.openadr_notifications.subscribers import webhook_id
 from schemas.webhooks import Network, check_url, new_secret
 from serving.openadr.notifications import queries
+from serving.openadr.queries import OpenAdrSubscriptionRow
 
 
-def put_webhooks(connection: Connection, row: Row[Any], networks: Sequence[Network], now: datetime) -> None:
+def put_webhooks(
+    connection: Connection, row: OpenAdrSubscriptionRow, networks: Sequence[Network], now: datetime
+) -> None:
     """Make or replace the webhooks of a subscription; one to which nothing may be sent is disabled."""
     parts = row.body["objectOperations"]
     for number, part in enumerate(parts):

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Engine, Row, and_, or_
+from sqlalchemy import Engine, and_, or_
 
 from schemas.openadr import EventRequest
 from schemas.openadr_objects import Object
@@ -18,11 +17,13 @@ from serving.openadr.events.power_events import PowerEvents
 from serving.openadr.nouns.reports import Reports
 from serving.openadr.objects import Conditions, Context, Listener, TargetedObjects, Values, ignore
 from serving.openadr.page import EventFilter, ObjectPage
+from serving.openadr.queries import OpenAdrEventRow
 
 
-class Events(TargetedObjects[EventRequest]):
+class Events(TargetedObjects[EventRequest, OpenAdrEventRow]):
     object_type = "EVENT"
     table = openadr_events
+    row = OpenAdrEventRow
     noun = "event"
 
     def __init__(
@@ -72,10 +73,10 @@ class Events(TargetedObjects[EventRequest]):
         if client.reads_all:
             return {}
         with self._engine.connect() as connection:
-            rows = connection.execute(queries.shares_of_client(client.client_id))
-            return {object_id: Share(*share) for object_id, *share in rows}
+            shares = queries.shares_of_client(client.client_id).all(connection)
+        return {each.object_id: Share(each.share_kw, each.of_all_kw, each.flexibility_kw) for each in shares}
 
-    def _values(self, context: Context, request: EventRequest, before: Row[Any] | None) -> Values:
+    def _values(self, context: Context, request: EventRequest, before: OpenAdrEventRow | None) -> Values:
         if context.connection.execute(queries.lock_program(request.program_id)).first() is None:
             raise ConflictError(f"programID: there is no program {request.program_id!r}.")
         owner = context.client.client_id if before is None else before.client_id
@@ -84,21 +85,21 @@ class Events(TargetedObjects[EventRequest]):
         return Values(owner, request.targets or (), columns)
 
     def _after_change(
-        self, context: Context, before: Row[Any] | None, row: Row[Any], request: EventRequest
+        self, context: Context, before: OpenAdrEventRow | None, row: OpenAdrEventRow, request: EventRequest
     ) -> None:
         followed = self._power.follow(context, before, row, request)
         values = {"event_id": followed.event_id, "flexibility_kw": followed.flexibility_kw}
         context.connection.execute(queries.change(self.table, row.object_id, values))
 
-    def _locked(self, context: Context, object_id: str) -> Row[Any]:
+    def _locked(self, context: Context, object_id: str) -> OpenAdrEventRow:
         """As of any noun, with the event of ours first: in the order in which all lock them."""
         context.connection.execute(queries.lock_event_of_object(object_id))
         return super()._locked(context, object_id)
 
-    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+    def _before_deletion(self, context: Context, row: OpenAdrEventRow) -> None:
         if row.event_id is not None:
             self._power.cancel(context, row.event_id)
-        for report in context.connection.execute(queries.reports_of_event(row.object_id)).all():
+        for report in queries.reports_of_event(row.object_id).all(context.connection):
             self._reports.delete_row(context, report)
 
 

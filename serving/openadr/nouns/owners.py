@@ -1,13 +1,12 @@
 """Who owns a VEN or a resource, and which targets it is granted. Pure."""
 
 from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import Row
 
 from schemas.openadr import ResourceRequest, VenRequest, plain
+from schemas.openadr_objects import Object
 from serving.errors import ForbiddenError, InvalidRequestError
 from serving.openadr.auth.access import Client
+from serving.openadr.queries import OpenAdrResourceRow, OpenAdrVenRow
 
 BY_BUSINESS_LOGIC = ("BL_VEN_REQUEST", "BL_RESOURCE_REQUEST")
 ACCESS = ("objectType", "clientID", "targets")
@@ -15,7 +14,7 @@ ACCESS = ("objectType", "clientID", "targets")
 
 
 def owner_and_targets(
-    client: Client, request: VenRequest | ResourceRequest, before: Row[Any] | None
+    client: Client, request: VenRequest | ResourceRequest, before: OpenAdrVenRow | OpenAdrResourceRow | None
 ) -> tuple[str, Sequence[str]]:
     """Set by business logic; a VEN owns what it makes, and cannot grant itself targets.
 
@@ -40,6 +39,6 @@ def owner_and_targets(
     return client.client_id, () if before is None else before.targets
 
 
-def without_access(request: VenRequest | ResourceRequest) -> dict[str, Any]:
+def without_access(request: VenRequest | ResourceRequest) -> Object:
     """What is stored as the body: without what its owner and targets are stored for."""
     return {name: value for name, value in plain(request).items() if name not in ACCESS}

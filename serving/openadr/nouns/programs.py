@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from schemas.openadr import ProgramRequest
 from schemas.tables.openadr import openadr_programs
@@ -14,11 +13,13 @@ from serving.openadr.events.own_events import OWNER
 from serving.openadr.nouns.events import Events
 from serving.openadr.nouns.subscriptions import Subscriptions
 from serving.openadr.objects import Context, Listener, TargetedObjects, Values, ignore
+from serving.openadr.queries import OpenAdrProgramRow
 
 
-class Programs(TargetedObjects[ProgramRequest]):
+class Programs(TargetedObjects[ProgramRequest, OpenAdrProgramRow]):
     object_type = "PROGRAM"
     table = openadr_programs
+    row = OpenAdrProgramRow
     noun = "program"
 
     def __init__(
@@ -33,21 +34,21 @@ class Programs(TargetedObjects[ProgramRequest]):
         self._events = events
         self._subscriptions = subscriptions
 
-    def _values(self, context: Context, request: ProgramRequest, before: Row[Any] | None) -> Values:
+    def _values(self, context: Context, request: ProgramRequest, before: OpenAdrProgramRow | None) -> Values:
         if before is not None:
             _require_others(before)
         owner = context.client.client_id if before is None else before.client_id
         return Values(owner, request.targets or (), {"program_name": request.program_name})
 
-    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+    def _before_deletion(self, context: Context, row: OpenAdrProgramRow) -> None:
         _require_others(row)
-        for event in context.connection.execute(queries.events_of_program(row.object_id)).all():
+        for event in queries.events_of_program(row.object_id).all(context.connection):
             self._events.delete_row(context, event)
-        for each in context.connection.execute(queries.subscriptions_of_program(row.object_id)).all():
+        for each in queries.subscriptions_of_program(row.object_id).all(context.connection):
             self._subscriptions.delete_row(context, each)
 
 
-def _require_others(row: Row[Any]) -> None:
+def _require_others(row: OpenAdrProgramRow) -> None:
     """Refuse to change the program of this service: with it would go the events of `/api/events`."""
     if row.client_id == OWNER:
         raise ConflictError(

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from schemas.openadr import SubscriptionRequest
 from schemas.openadr_objects import Object
@@ -15,11 +14,13 @@ from serving.openadr import queries
 from serving.openadr.auth.access import Client
 from serving.openadr.notifications import webhooks as notifications
 from serving.openadr.objects import Context, Listener, OwnedObjects, Values, ignore
+from serving.openadr.queries import OpenAdrSubscriptionRow
 
 
-class Subscriptions(OwnedObjects[SubscriptionRequest]):
+class Subscriptions(OwnedObjects[SubscriptionRequest, OpenAdrSubscriptionRow]):
     object_type = "SUBSCRIPTION"
     table = openadr_subscriptions
+    row = OpenAdrSubscriptionRow
     noun = "subscription"
 
     def __init__(
@@ -32,7 +33,9 @@ class Subscriptions(OwnedObjects[SubscriptionRequest]):
         super().__init__(engine, clock, listener)
         self._networks = networks
 
-    def _values(self, context: Context, request: SubscriptionRequest, before: Row[Any] | None) -> Values:
+    def _values(
+        self, context: Context, request: SubscriptionRequest, before: OpenAdrSubscriptionRow | None
+    ) -> Values:
         program_id = request.program_id
         if program_id and context.connection.execute(queries.lock_program(program_id)).first() is None:
             raise ConflictError(f"programID: there is no program {program_id!r}.")
@@ -47,14 +50,18 @@ class Subscriptions(OwnedObjects[SubscriptionRequest]):
         return Values(owner, request.targets or (), columns)
 
     def _after_change(
-        self, context: Context, _before: Row[Any] | None, row: Row[Any], _request: SubscriptionRequest
+        self,
+        context: Context,
+        _before: OpenAdrSubscriptionRow | None,
+        row: OpenAdrSubscriptionRow,
+        _request: SubscriptionRequest,
     ) -> None:
         notifications.put_webhooks(context.connection, row, self._networks, context.now)
 
-    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
+    def _before_deletion(self, context: Context, row: OpenAdrSubscriptionRow) -> None:
         notifications.remove_webhooks(context.connection, row.object_id)
 
-    def _shown(self, row: Row[Any], client: Client, targets: Sequence[str] | None) -> Object:
+    def _shown(self, row: OpenAdrSubscriptionRow, client: Client, targets: Sequence[str] | None) -> Object:
         """The token of a webhook is a secret between its client and this service."""
         whole = super()._shown(row, client, targets)
         if row.client_id == client.client_id:

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from schemas.openadr import VenRequest
 from schemas.openadr_objects import Object
@@ -13,11 +12,13 @@ from serving.openadr import enrolment, queries
 from serving.openadr.nouns.owners import owner_and_targets, without_access
 from serving.openadr.nouns.resources import Resources
 from serving.openadr.objects import Context, Listener, OwnedObjects, Values, ignore
+from serving.openadr.queries import OpenAdrVenRow
 
 
-class Vens(OwnedObjects[VenRequest]):
+class Vens(OwnedObjects[VenRequest, OpenAdrVenRow]):
     object_type = "VEN"
     table = openadr_vens
+    row = OpenAdrVenRow
     noun = "VEN"
 
     def __init__(
@@ -30,9 +31,9 @@ class Vens(OwnedObjects[VenRequest]):
         super().__init__(engine, clock, listener)
         self._resources = resources
 
-    def _values(self, context: Context, request: VenRequest, before: Row[Any] | None) -> Values:
+    def _values(self, context: Context, request: VenRequest, before: OpenAdrVenRow | None) -> Values:
         owner, targets = owner_and_targets(context.client, request, before)
-        columns: dict[str, Any] = {"ven_name": request.ven_name}
+        columns: dict[str, object] = {"ven_name": request.ven_name}
         if before is None:
             is_new = enrolment.register_ven(context.connection, request, context.client, context.now)
             columns |= {"ven_id": request.ven_name, "is_registered_here": is_new}
@@ -41,17 +42,17 @@ class Vens(OwnedObjects[VenRequest]):
     def _body(self, request: VenRequest) -> Object:
         return without_access(request)
 
-    def whole(self, row: Row[Any]) -> Object:
+    def whole(self, row: OpenAdrVenRow) -> Object:
         return {**super().whole(row), **({"targets": row.targets} if row.targets else {})}
 
     def _after_change(
-        self, context: Context, before: Row[Any] | None, row: Row[Any], request: VenRequest
+        self, context: Context, before: OpenAdrVenRow | None, row: OpenAdrVenRow, request: VenRequest
     ) -> None:
         if before is not None:
             enrolment.rename_ven(context.connection, row.ven_id, request)
             self._notify_former_owner(context, before)
 
-    def _before_deletion(self, context: Context, row: Row[Any]) -> None:
-        for resource in context.connection.execute(queries.resources_of_ven(row.object_id)).all():
+    def _before_deletion(self, context: Context, row: OpenAdrVenRow) -> None:
+        for resource in queries.resources_of_ven(row.object_id).all(context.connection):
             self._resources.delete_row(context, resource)
         enrolment.retire_ven(context.connection, row, context.now)

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import (
     ARRAY,
     BindParameter,
     ColumnElement,
-    Select,
     Text,
     any_,
     bindparam,
@@ -22,6 +21,7 @@ from sqlalchemy import (
 )
 
 from schemas.db.queries import Query, Relation
+from schemas.openadr_objects import Object
 from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.openadr import openadr_events, openadr_resources, openadr_vens
 
@@ -37,7 +37,7 @@ class EventCopyRow(NamedTuple):
 
     object_id: str
     targets: list[str]
-    body: dict[str, Any]
+    body: Object
     created_at: datetime
     modified_at: datetime
     program_id: str
@@ -86,7 +86,7 @@ def parts_of(client_id: str) -> Query[tuple[str, float, bool]]:
     return Query(tuple, _PARTS_OF_CLIENT, {"client_id": client_id})
 
 
-def _events() -> Select[Any]:
+def _events() -> Relation:
     is_live = func.coalesce(_is_one_of(events.c.status, TO_COME), false())
     copied = [EVENT[name] for name in EventCopyRow._fields[:-2]]
     of_ours = (is_live.label("is_live"), events.c.shared_reduction_kw.label("of_all_kw"))
@@ -97,7 +97,7 @@ def _events() -> Select[Any]:
     )
 
 
-def _parts(*columns: ColumnElement[Any]) -> Select[Any]:
+def _parts(*columns: ColumnElement[str]) -> Relation:
     """Sums over the VENs of a client, in events that are objects of OpenADR."""
     share_kw = case((_is_one_of(PART.status, LIVE_PARTICIPATIONS), PART.requested_reduction_kw), else_=0.0)
     return (
@@ -113,7 +113,7 @@ def _parts(*columns: ColumnElement[Any]) -> Select[Any]:
     )
 
 
-def _is_one_of(column: ColumnElement[Any], texts: Sequence[str]) -> ColumnElement[bool]:
+def _is_one_of(column: ColumnElement[str], texts: Sequence[str]) -> ColumnElement[bool]:
     """As `in_`, which is compiled again for each execution."""
     return or_(*(column == each for each in texts))
 

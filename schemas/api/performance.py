@@ -8,6 +8,8 @@ from schemas.api.fields import Count, Instant, Shape
 from schemas.api.histories import BucketStart
 from schemas.demand_response.baselines import BaselineName
 
+AppliedAdjustment = Literal["none", "multiplicative", "additive", "mixed"]
+
 
 class BaselineChosen(Shape, frozen=True):
     """The baseline of the measurement: the estimated usage without the event."""
@@ -64,7 +66,7 @@ class Delivery(Shape, frozen=True):
     ]
     days_used: Annotated[Count, Meta(description="Similar days from which the baseline is computed.")]
     adjustment: Annotated[
-        Literal["none", "multiplicative", "additive", "mixed"] | None,
+        AppliedAdjustment | None,
         Meta(description="How the baseline was adjusted to the day; null where that was not recorded."),
     ]
     adjustment_kw: Annotated[float | None, Meta(description="What that adds, the mean over the event.")]

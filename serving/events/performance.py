@@ -1,10 +1,9 @@
 """Reads the performance of events, as settled by the jobs."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec.structs import asdict
-from sqlalchemy import Connection, Engine, Row
+from sqlalchemy import Connection, Engine
 
 from schemas.api.performance import BaselineChosen, Delivery, EventPerformance, Revision, VenDelivery
 from schemas.demand_response.baselines import BASELINES, BaselineName
@@ -13,7 +12,7 @@ from schemas.times.rounding import rounded
 from serving.db.reading import snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.events import queries
-from serving.events.rows import EventRow
+from serving.events.rows import DeliveryRow, EventRow, ProgressRow, RevisionRow, VenDeliveryRow
 
 
 class PerformanceReader:
@@ -37,7 +36,7 @@ class PerformanceReader:
             event = queries.event(event_id).first(connection)
             if event is None:
                 raise NotFoundError(f"There is no event {event_id!r}.")
-            revisions = connection.execute(queries.revisions(event_id)).all()
+            revisions = queries.revisions(event_id).all(connection)
             if not revisions and revision is None:
                 return self._provisional(connection, event, baseline)
             chosen = _chosen(event_id, revisions, revision)
@@ -46,7 +45,7 @@ class PerformanceReader:
     def _provisional(
         self, connection: Connection, event: EventRow, baseline: BaselineName | None
     ) -> EventPerformance:
-        row = connection.execute(queries.progress_of(event.event_id)).one_or_none()
+        row = queries.progress_of(event.event_id).first(connection)
         if row is None:
             raise ConflictError(
                 f"Event {event.event_id!r} is {event.status}, and nothing of it is measured yet."
@@ -75,7 +74,7 @@ def deliveries(performance: EventPerformance) -> list[VenDelivery]:
     return [portfolio, *performance.vens]
 
 
-def _chosen(event_id: str, revisions: Sequence[Row[Any]], revision: int | None) -> Row[Any]:
+def _chosen(event_id: str, revisions: Sequence[RevisionRow], revision: int | None) -> RevisionRow:
     chosen = [row for row in revisions if revision in {None, row.revision}]
     if chosen:
         return chosen[-1]
@@ -86,18 +85,18 @@ def _chosen(event_id: str, revisions: Sequence[Row[Any]], revision: int | None) 
 def _settled(
     connection: Connection,
     event_id: str,
-    revisions: Sequence[Row[Any]],
-    chosen: Row[Any],
+    revisions: Sequence[RevisionRow],
+    chosen: RevisionRow,
     baseline: BaselineName,
 ) -> EventPerformance:
-    portfolio = connection.execute(queries.portfolio(event_id, chosen.revision, baseline)).one_or_none()
+    portfolio = queries.portfolio(event_id, chosen.revision, baseline).first(connection)
     settled_by = connection.execute(queries.settled_by(event_id, chosen.revision)).scalars().all()
     if portfolio is None:
         raise NotFoundError(
             f"Revision {chosen.revision} of event {event_id!r} was not measured by {baseline}, but by"
             f" {', '.join(settled_by)}. EVENT_BASELINES names those of new settlements."
         )
-    vens = connection.execute(queries.deliveries(event_id, chosen.revision, baseline)).all()
+    vens = queries.deliveries(event_id, chosen.revision, baseline).all(connection)
     return EventPerformance(
         event_id=event_id,
         provisional=False,
@@ -107,7 +106,7 @@ def _settled(
         revisions=[Revision(row.revision, row.settled_at) for row in revisions],
         baselines=[name for name in BASELINES if name in settled_by],
         interval_percent=INTERVAL_PERCENT,
-        portfolio=_portfolio(portfolio),
+        portfolio=_delivery(portfolio),
         vens=[_ven_delivery(row) for row in vens],
     )
 
@@ -116,40 +115,36 @@ def _named(baseline: BaselineName) -> BaselineChosen:
     return BaselineChosen(baseline, BASELINES[baseline])
 
 
-def _portfolio(row: Row[Any]) -> Delivery:
-    return Delivery(**_delivery(row))
+def _ven_delivery(row: VenDeliveryRow) -> VenDelivery:
+    return VenDelivery(**asdict(_delivery(row)), ven_id=row.ven_id)
 
 
-def _ven_delivery(row: Row[Any]) -> VenDelivery:
-    return VenDelivery(**_delivery(row), ven_id=row.ven_id)
-
-
-def _delivery(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "requested_kw": rounded(row.requested_kw),
-        "requested_kwh": rounded(row.requested_kwh),
-        "baseline_kw": rounded(row.baseline_kw),
-        "actual_kw": rounded(row.actual_kw),
-        "delivered_kw": rounded(row.delivered_kw),
-        "delivered_kwh": rounded(row.delivered_kwh),
-        "delivered_low_kw": rounded(row.delivered_low_kw),
-        "delivered_high_kw": rounded(row.delivered_high_kw),
-        "performance_percent": rounded(row.performance_percent),
-        "coverage_percent": rounded(row.coverage_percent),
-        "rrmse_percent": rounded(row.rrmse_percent),
-        "days_used": row.days_used,
-        "adjustment": row.adjustment,
-        "adjustment_kw": rounded(row.adjustment_kw),
-        "adjustment_reason": row.adjustment_reason,
-        "note": row.note,
-    }
+def _delivery(row: DeliveryRow | VenDeliveryRow) -> Delivery:
+    return Delivery(
+        requested_kw=rounded(row.requested_kw),
+        requested_kwh=rounded(row.requested_kwh),
+        baseline_kw=rounded(row.baseline_kw),
+        actual_kw=rounded(row.actual_kw),
+        delivered_kw=rounded(row.delivered_kw),
+        delivered_kwh=rounded(row.delivered_kwh),
+        delivered_low_kw=rounded(row.delivered_low_kw),
+        delivered_high_kw=rounded(row.delivered_high_kw),
+        performance_percent=rounded(row.performance_percent),
+        coverage_percent=rounded(row.coverage_percent),
+        rrmse_percent=rounded(row.rrmse_percent),
+        days_used=row.days_used,
+        adjustment=row.adjustment,
+        adjustment_kw=rounded(row.adjustment_kw),
+        adjustment_reason=row.adjustment_reason,
+        note=row.note,
+    )
 
 
 def _percent(kw: float | None, requested_kw: float) -> float | None:
     return None if kw is None or not requested_kw else rounded(100 * kw / requested_kw)
 
 
-def _provisional_delivery(row: Row[Any]) -> Delivery:
+def _provisional_delivery(row: ProgressRow) -> Delivery:
     """Return the delivery of an event that is not settled: its energy and mean power so far."""
     kw = row.delivered_kwh / float(row.hours) if row.delivered_kwh is not None and row.hours > 0 else None
     return Delivery(

@@ -1,15 +1,16 @@
 """The SQL of events: reading, creating, cancelling and stopping them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Connection,
     Delete,
+    Null,
     Numeric,
     ScalarSelect,
     Select,
@@ -55,7 +56,14 @@ from schemas.tables.events import (
 from schemas.tables.registry import vens
 from schemas.times.instants import from_microseconds
 from serving.db.statements import VEN_ID
-from serving.events.rows import EventRow
+from serving.events.rows import (
+    DeliveryRow,
+    EventRow,
+    EventVenRow,
+    ProgressRow,
+    RevisionRow,
+    VenDeliveryRow,
+)
 from serving.events.rules import EventRules, PlannedEvent
 from serving.events.terms import TERMS
 from serving.page import Page
@@ -129,7 +137,7 @@ def _with_progress() -> Relation:
     ).outerjoin(event_progress, progress.event_id == events.c.event_id)
 
 
-def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
+def vens_of_event(event_id: str, baseline: str) -> Query[EventVenRow]:
     """Select participants with the request to each and its current delivery; after the end the mean delivery,
     provisional until it is settled. With the acknowledgement of the last command.
     """
@@ -145,7 +153,7 @@ def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
         settled.revision == newest,
         settled.baseline == baseline,
     )
-    return (
+    participants = (
         select(
             part.ven_id,
             func.coalesce(vens.c.name, part.ven_id).label("ven_name"),
@@ -165,6 +173,7 @@ def vens_of_event(event_id: str, baseline: str) -> Select[Any]:
         .where(part.event_id == event_id)
         .order_by(part.ven_id)
     )
+    return Query(EventVenRow, participants)
 
 
 def _provisional_kw() -> ColumnElement[float | None]:
@@ -178,11 +187,11 @@ def _provisional_kw() -> ColumnElement[float | None]:
 # Deliveries
 
 
-def progress_of(event_id: str) -> Select[Any]:
+def progress_of(event_id: str) -> Query[ProgressRow]:
     """Select the progress of an event that has begun, with its elapsed hours."""
     progress = event_progress.c
     until = func.least(progress.refreshed_at, events.c.end_time, events.c.ended_at)
-    return (
+    so_far = (
         select(
             mean_requested_kw(until).label("requested_reduction_kw"),
             progress.delivered_kwh,
@@ -191,16 +200,18 @@ def progress_of(event_id: str) -> Select[Any]:
         .join(event_progress, progress.event_id == events.c.event_id)
         .where(events.c.event_id == event_id)
     )
+    return Query(ProgressRow, so_far)
 
 
-def revisions(event_id: str) -> Select[Any]:
+def revisions(event_id: str) -> Query[RevisionRow]:
     settled = event_settlements.c
-    return (
+    of_event = (
         select(settled.revision, func.min(settled.settled_at).label("settled_at"))
         .where(settled.event_id == event_id)
         .group_by(settled.revision)
         .order_by(settled.revision)
     )
+    return Query(RevisionRow, of_event)
 
 
 def settled_by(event_id: str, revision: int) -> Select[BaselineName]:
@@ -209,23 +220,25 @@ def settled_by(event_id: str, revision: int) -> Select[BaselineName]:
     return select(settled.baseline).where(settled.event_id == event_id, settled.revision == revision)
 
 
-def portfolio(event_id: str, revision: int, baseline: str) -> Select[Any]:
+def portfolio(event_id: str, revision: int, baseline: str) -> Query[DeliveryRow]:
     settled = event_settlements.c
-    return select(event_settlements).where(
+    delivery = select(*fields_of(DeliveryRow, event_settlements)).where(
         settled.event_id == event_id, settled.revision == revision, settled.baseline == baseline
     )
+    return Query(DeliveryRow, delivery)
 
 
-def deliveries(event_id: str, revision: int, baseline: str) -> Select[Any]:
+def deliveries(event_id: str, revision: int, baseline: str) -> Query[VenDeliveryRow]:
     """Select the settlement of each VEN, by id; joined by participations, which have an index by event."""
     settled, part = ven_settlements.c, event_participations.c
-    return (
-        select(ven_settlements)
+    of_vens = (
+        select(*fields_of(VenDeliveryRow, ven_settlements))
         .select_from(event_participations)
         .join(ven_settlements, and_(settled.ven_id == part.ven_id, settled.event_id == part.event_id))
         .where(part.event_id == event_id, settled.revision == revision, settled.baseline == baseline)
         .order_by(settled.ven_id)
     )
+    return Query(VenDeliveryRow, of_vens)
 
 
 class ParticipationRow(NamedTuple):
@@ -419,7 +432,9 @@ def _newest_revision() -> ScalarSelect[int]:
     return revisions.correlate(events).scalar_subquery()
 
 
-def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -> ReturningInsert[str]:
+def add_event(
+    event: PlannedEvent, notes: Sequence[Mapping[str, object]], now: datetime
+) -> ReturningInsert[str]:
     """Insert an event; returns no row if the id exists."""
     values = {
         **_planned_values(event),
@@ -431,7 +446,7 @@ def add_event(event: PlannedEvent, notes: list[dict[str, Any]], now: datetime) -
     return insert(events).values(values).on_conflict_do_nothing().returning(events.c.event_id)
 
 
-def _planned_values(event: PlannedEvent) -> dict[str, Any]:
+def _planned_values(event: PlannedEvent) -> dict[str, object]:
     return {
         "start_time": event.start_time,
         "end_time": event.end_time,
@@ -445,7 +460,8 @@ def _planned_values(event: PlannedEvent) -> dict[str, Any]:
     }
 
 
-def _or_null(value: list[str] | None) -> Any:  # noqa: ANN401 - None alone would be JSON's null
+def _or_null(value: list[str] | None) -> list[str] | Null:
+    """Return SQL's null for None, which would be stored as JSON's null."""
     return null() if value is None else value
 
 
@@ -495,7 +511,9 @@ def forget_requests(event_id: str, after: datetime | None = None) -> Delete:
     return statement if after is None else statement.where(event_requests.c.at > after)
 
 
-def change_event(event: PlannedEvent, notes: list[dict[str, Any]], *, is_renotified: bool) -> Update:
+def change_event(
+    event: PlannedEvent, notes: Sequence[Mapping[str, object]], *, is_renotified: bool
+) -> Update:
     """Store a changed event; `is_renotified`: notified VENs are notified again."""
     values = {**_planned_values(event), "notes": notes}
     if is_renotified:

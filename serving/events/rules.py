@@ -3,11 +3,11 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict, cast
 
 from msgspec import UNSET, Struct, UnsetType, structs
 
-from schemas.api.events import Event, EventCreate, EventUpdate, TargetsGiven
+from schemas.api.events import Event, EventCreate, EventInterval, EventUpdate, TargetsGiven
 from schemas.api.fields import EVENT_WORDS, NO_SEGMENTS
 from schemas.demand_response.baselines import GENERIC, PRIMARY, BaselineName
 from schemas.demand_response.candidates import EventDirection, Rest
@@ -16,7 +16,6 @@ from schemas.times.instants import parse_iso
 from serving.errors import ConflictError, InvalidRequestError
 from serving.events.rows import EventRow
 from serving.events.terms import (
-    TERMS,
     StoredInterval,
     as_given,
     changed_terms,
@@ -78,6 +77,25 @@ class PlannedEvent(Struct, frozen=True):
     def requests(self) -> list[tuple[datetime, float]]:
         """Return the requests by start time, kW; empty if the request is constant."""
         return requests(self.intervals, self.requested_reduction_kw, self.start_time, self.end_time)
+
+
+class EventChanges(TypedDict, total=False):
+    """The fields of an event that change; an empty target is None."""
+
+    start_time: datetime
+    end_time: datetime
+    requested_reduction_kw: float
+    priority: int
+    lead_time_s: float | None
+    ven_ids: list[str] | None
+    group_ids: list[str] | None
+    load_types: list[str] | None
+    direction: EventDirection
+    intervals: list[EventInterval] | None
+    randomize_start_s: float
+    stagger_return_s: float
+    import_limit_kw: float | None
+    export_limit_kw: float | None
 
 
 class ClaimedVens(Struct, frozen=True):
@@ -195,8 +213,8 @@ def _sorted(texts: Sequence[str] | None) -> list[str] | None:
     return sorted(set(texts)) if texts else None
 
 
-def changed_times_and_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
-    """Return the fields of a PATCH that differ from GET; times are instants, an empty target is None."""
+def changed_times_and_terms(request: EventUpdate, shown: Event) -> EventChanges:
+    """Return the fields of a PATCH that differ from GET; times are instants."""
     fields = {
         name: value
         for name in (*TIMES, "requested_reduction_kw", "priority", "lead_time_s")
@@ -205,7 +223,8 @@ def changed_times_and_terms(request: EventUpdate, shown: Event) -> dict[str, Any
     for name in TIMES.keys() & fields.keys():
         fields[name] = _instant(TIMES[name], fields[name])
     changed = {name: value for name, value in fields.items() if value != getattr(shown, name)}
-    return changed | _changed_targets(request, shown) | changed_terms(request, shown)
+    targets, terms = _changed_targets(request, shown), changed_terms(request, shown)
+    return cast("EventChanges", {**changed, **targets, **terms})
 
 
 def _changed_targets(request: EventUpdate, shown: Event) -> dict[str, list[str] | None]:
@@ -221,7 +240,7 @@ def _changed_targets(request: EventUpdate, shown: Event) -> dict[str, list[str] 
     return {name: _sorted(value) for name, value in changed.items()}
 
 
-def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
+def replanned(row: EventRow, changes: EventChanges, now: datetime, rules: EventRules) -> PlannedEvent:
     """Return an event with notified VENs, with another end, request, targets or priority.
 
     Raises:
@@ -235,7 +254,7 @@ def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: E
             " more: cancel it, and make another one. Its end, request, intervals, targets and priority can."
         )
     unchanged = {name: getattr(row, name) for name in PlannedEvent.__struct_fields__}
-    event = PlannedEvent(**{**unchanged, **changes})
+    event = structs.replace(PlannedEvent(**unchanged), **changes)
     if "load_types" in changes and event.start_time > now:
         raise ConflictError(
             f"VENs have been sent event {row.event_id!r} ahead of its start, and its types of load cannot be"
@@ -246,7 +265,7 @@ def replanned(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: E
     _require_length(event.start_time, event.end_time, rules)
     _require_possible_by_load(event, event.load_types)
     _spread_start(event.randomize_start_s, event.start_time, event.end_time)
-    new_intervals = changes["intervals"] if "intervals" in changes else as_given(event.intervals)
+    new_intervals = changes["intervals"] if "intervals" in changes else as_given(row.intervals)
     intervals = checked_intervals(new_intervals, event.start_time, event.start_time, event.end_time)
     return structs.replace(event, intervals=intervals)
 
@@ -257,23 +276,32 @@ def _require_length(start: datetime, end: datetime, rules: EventRules) -> None:
         raise InvalidRequestError(f"endTime must be at most {seconds:g} s after startTime, not {end - start}")
 
 
-def merged(row: EventRow, changes: Mapping[str, Any]) -> EventCreate:
+def merged(row: EventRow, changes: EventChanges) -> EventCreate:
     """Return the request that would create the event as it is, with some changes."""
-    unchanged = {
-        "start_time": row.start_time,
-        "end_time": row.end_time,
-        "requested_reduction_kw": row.requested_reduction_kw,
-        "priority": row.priority,
-        "lead_time_s": row.lead_time_s,
-        **{name: getattr(row, name) for name in TERMS},
-        "intervals": as_given(row.intervals),
-    }
-    targets = {name: changes.get(name, getattr(row, name)) for name in TARGETS}
-    new_targets = {shown: targets[name] for name, shown in TARGETS.items()}
-    fields = {**unchanged, **{name: value for name, value in changes.items() if name not in TARGETS}}
-    fields["targets"] = TargetsGiven(**new_targets) if any(new_targets.values()) else None
-    times = {name: fields[name].isoformat() for name in TIMES}
-    return EventCreate(id=row.event_id, **{**fields, **times})
+    return EventCreate(
+        id=row.event_id,
+        start_time=changes.get("start_time", row.start_time).isoformat(),
+        end_time=changes.get("end_time", row.end_time).isoformat(),
+        requested_reduction_kw=changes.get("requested_reduction_kw", row.requested_reduction_kw),
+        priority=changes.get("priority", row.priority or 0),
+        lead_time_s=changes.get("lead_time_s", row.lead_time_s),
+        targets=_merged_targets(row, changes),
+        direction=changes.get("direction", row.direction or "reduce"),
+        intervals=changes.get("intervals", as_given(row.intervals)),
+        randomize_start_s=changes.get("randomize_start_s", row.randomize_start_s or 0.0),
+        stagger_return_s=changes.get("stagger_return_s", row.stagger_return_s or 0.0),
+        import_limit_kw=changes.get("import_limit_kw", row.import_limit_kw),
+        export_limit_kw=changes.get("export_limit_kw", row.export_limit_kw),
+    )
+
+
+def _merged_targets(row: EventRow, changes: EventChanges) -> TargetsGiven | None:
+    group_ids = changes.get("group_ids", row.group_ids)
+    load_types = changes.get("load_types", row.load_types)
+    ven_ids = changes.get("ven_ids", row.ven_ids)
+    if not (group_ids or load_types or ven_ids):
+        return None
+    return TargetsGiven(groups=group_ids, load_types=load_types, ven_ids=ven_ids)
 
 
 def require_free_path(requested_id: str | None, reserved: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from msgspec import structs
 from sqlalchemy import Connection, Engine
@@ -28,6 +27,7 @@ from serving.events.queries import OverlappingEventRow
 from serving.events.rows import EventRow
 from serving.events.rules import (
     ClaimedVens,
+    EventChanges,
     EventRules,
     PlannedEvent,
     changed_times_and_terms,
@@ -70,7 +70,7 @@ class EventReader:
     def detail(self, event_id: str) -> EventDetail:
         with snapshot(self._engine) as connection:
             row = _row(connection, event_id)
-            vens = connection.execute(queries.vens_of_event(event_id, self._baseline)).all()
+            vens = queries.vens_of_event(event_id, self._baseline).all(connection)
         return EventDetail(
             **structs.asdict(shapes.event_with_metrics(row)), vens=[shapes.event_ven(each) for each in vens]
         )
@@ -252,7 +252,9 @@ class EventWriter:
         ven_ids = None if targeted is None else frozenset(connection.execute(targeted).scalars())
         return ClaimedVens(event.event_id, event.priority or 0, event.start_time, event.end_time, ven_ids)
 
-    def _notes(self, connection: Connection, event: PlannedEvent, now: datetime) -> list[dict[str, Any]]:
+    def _notes(
+        self, connection: Connection, event: PlannedEvent, now: datetime
+    ) -> Sequence[Mapping[str, object]]:
         """Return the numbers of VENs that would be passed over now; the jobs update them."""
         rows = connection.execute(queries.passed_over(event, now, self._rules)).all()
         return passed_over_notes(rows)
@@ -290,7 +292,7 @@ def _revise_requests(connection: Connection, row: EventRow, event: PlannedEvent,
     _plan_requests(connection, event, [(at, kw) for at, kw in becomes if at > now])
 
 
-def _changed(row: EventRow, changes: Mapping[str, Any], now: datetime, rules: EventRules) -> PlannedEvent:
+def _changed(row: EventRow, changes: EventChanges, now: datetime, rules: EventRules) -> PlannedEvent:
     if (row.notify_at is not None and row.notify_at <= now) or row.start_time <= now:
         return replanned(row, changes, now, rules)
     return planned(merged(row, changes), now, rules)

@@ -1,15 +1,15 @@
 """Converts rows of events to the types of the API. Their numbers and texts are never null."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict
 
 from msgspec import UNSET
-from sqlalchemy import Row
+from msgspec.structs import asdict
 
 from schemas.api.events import Event, EventMetrics, EventTargets, EventVen, EventWithMetrics, PassedOver
 from schemas.demand_response.groups import Targets
 from schemas.times.rounding import rounded
-from serving.events.rows import EventRow
+from serving.events.rows import EventRow, EventVenRow
 from serving.events.rules import PlannedEvent
 from serving.events.terms import as_given
 
@@ -17,19 +17,50 @@ HOUR = timedelta(hours=1)
 OVER = ("completed", "cancelled")
 
 
+class Progress(TypedDict):
+    """The fields that `EventWithMetrics` and `EventMetrics` share."""
+
+    current_reduction_kw: float
+    vens_responding: int
+    vens_reporting: int
+    avg_response_ms: int
+
+
 def event(row: EventRow) -> Event:
-    return Event(**_fields(row))
+    actual_kw = _actual_kw(row)
+    return Event(
+        id=row.event_id,
+        status=row.status,
+        start_time=row.start_time,
+        end_time=_shown_end(row),
+        planned_end_time=row.end_time,
+        requested_reduction_kw=rounded(row.requested_reduction_kw),
+        actual_reduction_kw=rounded(actual_kw or 0.0),
+        is_settled=bool(row.is_settled),
+        is_measured=actual_kw is not None,
+        ven_ids=row.ven_ids or [],
+        targets=targets(row),
+        priority=row.priority or 0,
+        lead_time_s=lead_time_s(row),
+        notes=[PassedOver(note["reason"], note["vens"]) for note in row.notes or ()],
+        direction=row.direction or "reduce",
+        intervals=as_given(row.intervals),
+        randomize_start_s=row.randomize_start_s or 0.0,
+        stagger_return_s=row.stagger_return_s or 0.0,
+        import_limit_kw=UNSET if row.import_limit_kw is None else row.import_limit_kw,
+        export_limit_kw=UNSET if row.export_limit_kw is None else row.export_limit_kw,
+    )
 
 
 def event_with_metrics(row: EventRow) -> EventWithMetrics:
-    return EventWithMetrics(**_fields(row), **progress(row))
+    return EventWithMetrics(**asdict(event(row)), **_progress(row))
 
 
 def event_metrics(row: EventRow) -> EventMetrics:
-    return EventMetrics(**progress(row), actual_reduction_kw=rounded(_actual_kw(row) or 0.0))
+    return EventMetrics(**_progress(row), actual_reduction_kw=rounded(_actual_kw(row) or 0.0))
 
 
-def event_ven(row: Row[Any]) -> EventVen:
+def event_ven(row: EventVenRow) -> EventVen:
     return EventVen(
         row.ven_id,
         row.ven_name,
@@ -44,7 +75,7 @@ def event_ven(row: Row[Any]) -> EventVen:
 REASONS = ("error", "reason", "message")
 
 
-def _refusal(row: Row[Any]) -> str:
+def _refusal(row: EventVenRow) -> str:
     """Return why a VEN does not take part, by its acknowledgement, or its `data`; else by the outbox."""
     answer = row.acknowledgement if isinstance(row.acknowledgement, dict) else {}
     data = answer.get("data")
@@ -53,38 +84,12 @@ def _refusal(row: Row[Any]) -> str:
     return next((word for word in words if isinstance(word, str)), row.error or "")
 
 
-def progress(row: EventRow) -> dict[str, Any]:
+def _progress(row: EventRow) -> Progress:
     return {
         "current_reduction_kw": rounded(row.current_reduction_kw or 0.0),
         "vens_responding": row.vens_responding or 0,
         "vens_reporting": row.vens_reporting or 0,
         "avg_response_ms": max(0, round(row.avg_response_ms or 0)),
-    }
-
-
-def _fields(row: EventRow) -> dict[str, Any]:
-    actual_kw = _actual_kw(row)
-    return {
-        "id": row.event_id,
-        "status": row.status,
-        "start_time": row.start_time,
-        "end_time": _shown_end(row),
-        "planned_end_time": row.end_time,
-        "requested_reduction_kw": rounded(row.requested_reduction_kw),
-        "actual_reduction_kw": rounded(actual_kw or 0.0),
-        "is_settled": bool(row.is_settled),
-        "is_measured": actual_kw is not None,
-        "ven_ids": row.ven_ids or [],
-        "targets": targets(row),
-        "priority": row.priority or 0,
-        "lead_time_s": lead_time_s(row),
-        "notes": [PassedOver(note["reason"], note["vens"]) for note in row.notes or ()],
-        "direction": row.direction or "reduce",
-        "intervals": as_given(row.intervals),
-        "randomize_start_s": row.randomize_start_s or 0.0,
-        "stagger_return_s": row.stagger_return_s or 0.0,
-        "import_limit_kw": UNSET if row.import_limit_kw is None else row.import_limit_kw,
-        "export_limit_kw": UNSET if row.export_limit_kw is None else row.export_limit_kw,
     }
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from msgspec import UNSET
 
@@ -96,7 +95,7 @@ def requests(
     return [*steps, (at, rest_kw)] if steps and end - at > timedelta(seconds=TOLERANCE_S) else steps
 
 
-def changed_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
+def changed_terms(request: EventUpdate, shown: Event) -> dict[str, object]:
     """Return the terms of a PATCH that differ from GET; None for removed ones."""
     terms = {name: value for name in TERMS if (value := getattr(request, name)) is not UNSET}
     return {
@@ -106,7 +105,7 @@ def changed_terms(request: EventUpdate, shown: Event) -> dict[str, Any]:
     }
 
 
-def _comparable(value: Any) -> Any:  # noqa: ANN401 - of any field
+def _comparable(value: object) -> object:
     if value is UNSET:
         return None
     return [(each.duration_s, each.target_kw) for each in value] or None if isinstance(value, list) else value

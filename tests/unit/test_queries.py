@@ -121,7 +121,7 @@ def _assert_types(query: Query[tuple[object, ...]], never_null: str | None = Non
     hints = get_type_hints(query.row)
     for each in query.statement.selected_columns:
         field = hints[each.name]
-        options = set(get_args(field)) if isinstance(field, types.UnionType) else {field}
+        options = set(get_args(field)) if get_origin(field) in {Union, types.UnionType} else {field}
         assert _fits(options, each), f"{each.name} is {field}, its column {each.type!r}"
         if getattr(each, "nullable", False) and each.name != never_null:
             assert options & {type(None), object}, f"{each.name} may be null"

@@ -10,7 +10,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIEnvironment
 
@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from serving.http.representation import App
 
+Result = TypeVar("Result")
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -118,7 +119,7 @@ class Exchange:
             pass
         self._is_gone = True
 
-    def _wait_for(self, awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it gives
+    def _wait_for(self, awaitable: Awaitable[Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(_of(awaitable), self._loop).result()
 
     # WSGI's `wsgi.input`
@@ -149,7 +150,7 @@ class Exchange:
         self._has_ended = not message.get("more_body", False)
 
 
-async def _of(awaitable: Awaitable[Any]) -> Any:  # noqa: ANN401 - whatever it gives
+async def _of(awaitable: Awaitable[Result]) -> Result:
     return await awaitable
 
 

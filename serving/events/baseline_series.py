@@ -2,13 +2,25 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
-from msgspec import Struct
+from msgspec import Struct, convert
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Engine, Select, Text, any_, case, func, literal, or_, select
+from sqlalchemy import (
+    CollectionAggregate,
+    Connection,
+    Engine,
+    Select,
+    Text,
+    any_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from schemas.api.performance import BaselineChosen, BaselinePoint, BaselineSeries
@@ -36,9 +48,19 @@ VENS_AT_ONCE = 200
 
 Array = NDArray[np.float64]
 _UTC = pl.Datetime("us", "UTC")
-_REGIONS: dict[str, Any] = {"ven_id": pl.String, "region": pl.String}
-_DEGREES: dict[str, Any] = {"region": pl.String, "ts": _UTC, "temperature_c": pl.Float64}
-_TAKEN: dict[str, Any] = {"ven_id": pl.String, "start": _UTC, "end": _UTC}
+_REGIONS = pl.Schema({"ven_id": pl.String(), "region": pl.String()})
+_DEGREES = pl.Schema({"region": pl.String(), "ts": _UTC, "temperature_c": pl.Float64()})
+_TAKEN = pl.Schema({"ven_id": pl.String(), "start": _UTC, "end": _UTC})
+
+
+class AppliedMethod(Struct, frozen=True):
+    """The days from which a baseline was computed, and its adjustment to the day."""
+
+    days_used: int = 0
+    adjustment: str | None = None
+    adjustment_kw: float | None = None
+    adjustment_reason: str | None = None
+    note: str | None = None
 
 
 class Summed(Struct):
@@ -48,7 +70,7 @@ class Summed(Struct):
     baseline_vens: Array
     used_kw: Array
     used_vens: Array
-    method: dict[str, Any]
+    method: AppliedMethod
     vens: int = 0
 
 
@@ -74,7 +96,7 @@ class BaselineSeriesReader:
                 raise NotFoundError(no_ven(ven_id))
             participants = connection.execute(_participants(event_id)).scalars().all()
             ven_ids = list(participants) if ven_id is None else [ven_id]
-            occasion = Occasion(event.start_time, event.end_time, event.notify_at)
+            occasion = Occasion(*event)
             return self._series(connection, ven_ids, occasion, name, event_id, ven_id)
 
     def of_ven(
@@ -107,7 +129,7 @@ class BaselineSeriesReader:
         baseline = name or self._rules.baseline
         parts = self._predicted(connection, ven_ids, occasion, baseline, event_id)
         summed = _sum(parts, occasion)
-        method = summed.method if ven_id is not None else {}
+        method = summed.method if ven_id is not None else AppliedMethod()
         return BaselineSeries(
             event_id=event_id,
             ven_id=ven_id or "",
@@ -115,11 +137,11 @@ class BaselineSeriesReader:
             start=occasion.start,
             end=occasion.end,
             vens=summed.vens,
-            days_used=method.get("days_used", 0),
-            adjustment=method.get("adjustment"),
-            adjustment_kw=rounded(method.get("adjustment_kw")),
-            adjustment_reason=method.get("adjustment_reason"),
-            note=method.get("note"),
+            days_used=method.days_used,
+            adjustment=method.adjustment,
+            adjustment_kw=rounded(method.adjustment_kw),
+            adjustment_reason=method.adjustment_reason,
+            note=method.note,
             points=list(_points(summed, occasion)),
         )
 
@@ -150,7 +172,7 @@ class BaselineSeriesReader:
 
 def _sum(parts: Iterator[tuple[Prediction, Array]], occasion: Occasion) -> Summed:
     count = len(_slots([TimeRange(occasion.start, occasion.end)]))
-    summed = Summed(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros(count), {})
+    summed = Summed(np.zeros(count), np.zeros(count), np.zeros(count), np.zeros(count), AppliedMethod())
     for prediction, used in parts:
         [name] = prediction.baselines
         kw = prediction.event_kw(name)
@@ -159,7 +181,7 @@ def _sum(parts: Iterator[tuple[Prediction, Array]], occasion: Occasion) -> Summe
         summed.used_kw += np.nansum(used, axis=0)
         summed.used_vens += (~np.isnan(used)).sum(axis=0)
         summed.vens += len(prediction.ven_ids)
-        summed.method = next(prediction.method.iter_rows(named=True), {})
+        summed.method = convert(next(prediction.method.iter_rows(named=True), {}), AppliedMethod)
     return summed
 
 
@@ -180,17 +202,16 @@ def _usage(connection: Connection, ven_ids: Sequence[str], within: Sequence[Time
     kw = np.full((len(ven_ids), len(slots)), np.nan)
     place = {ven_id: row for row, ven_id in enumerate(ven_ids)}
     column = {int(slot): number for number, slot in enumerate(slots)}
-    for row in connection.execution_options(yield_per=10_000).execute(_slot_means(ven_ids, within)):
-        if (number := column.get(int(row.number))) is not None:
-            kw[place[row.ven_id], number] = row.used_kw
+    means = connection.execution_options(yield_per=10_000).execute(_slot_means(ven_ids, within))
+    for ven_id, slot, used_kw in means:
+        if (number := column.get(int(slot))) is not None:
+            kw[place[ven_id], number] = used_kw
     return Usage(list(ven_ids), slots, kw)
 
 
 def _temperatures(connection: Connection, ven_ids: Sequence[str], days: Days) -> Temperatures:
     rows = connection.execute(temperatures.regions_of(ven_ids)).all()
-    regions = pl.DataFrame(
-        [tuple(row) for row in rows], {"ven_id": pl.String, "region": pl.String}, orient="row"
-    )
+    regions = pl.DataFrame([tuple(row) for row in rows], _REGIONS, orient="row")
     names = regions.get_column("region").unique().to_list()
     readings = connection.execute(temperatures.temperatures(names, temperature_range(days))).all()
     degrees = pl.DataFrame([tuple(row) for row in readings], _DEGREES, orient="row")
@@ -205,7 +226,7 @@ def _slots(within: Sequence[TimeRange]) -> NDArray[np.int64]:
     return np.unique(np.concatenate(numbers))
 
 
-def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
+def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[str, Decimal, float]:
     """Select means by the width of each VEN's slots; wide slots are read whole, even beyond the ranges."""
     history, ids = ven_history.c, _any_of(ven_ids)
     inside = [
@@ -225,29 +246,28 @@ def _slot_means(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[A
     return select(means.ven_id, number, means.used_kw).where(means.used_kw.is_not(None))
 
 
-def _slow_vens(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+def _slow_vens(ven_ids: Sequence[str], within: TimeRange) -> Select[str]:
     """Select the given VENs that have wide slots at any time in a range."""
     span = spans(_any_of(ven_ids)).c
     return select(span.ven_id).where(span.since < within.end, span.until > within.start).distinct()
 
 
-def _any_of(ven_ids: Sequence[str]) -> ColumnElement[Any]:
+def _any_of(ven_ids: Sequence[str]) -> CollectionAggregate[bool]:
     return any_(literal(list(ven_ids), ARRAY(Text)))
 
 
-def _event(event_id: str) -> Select[Any]:
+def _event(event_id: str) -> Select[datetime, datetime, datetime]:
     """Select an event's window; if it was cancelled before its start, the planned one."""
     row = events.c
     end_time = case((ended_at > row.start_time, ended_at), else_=row.end_time).label("end_time")
-    columns = (row.start_time, end_time, row.notify_at)
-    return select(*columns).where(events.c.event_id == event_id)
+    return select(row.start_time, end_time, row.notify_at).where(events.c.event_id == event_id)
 
 
-def _ven(ven_id: str) -> Select[Any]:
+def _ven(ven_id: str) -> Select[str]:
     return select(vens.c.ven_id).where(vens.c.ven_id == ven_id)
 
 
-def _participants(event_id: str) -> Select[Any]:
+def _participants(event_id: str) -> Select[str]:
     part = event_participations.c
     return (
         select(part.ven_id)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, groupby
-from typing import Any, cast
+from typing import cast
 
 from msgspec import Struct, structs
 from sqlalchemy import Connection, Engine
@@ -30,7 +30,7 @@ from serving.events import queries as events
 from serving.history import limits, points, queries, selection
 from serving.history.calendar import Columns, gathered
 from serving.history.planner import Aggregate, HistoryRequest, shortfall
-from serving.history.points import EventSpan
+from serving.history.points import EventSpan, Point
 from serving.history.queries import BucketRow
 from serving.history.selection import Key, Selection, SelectionPart
 from serving.history.service import (
@@ -58,11 +58,11 @@ Select = Callable[[Connection], Selection]
 class RowShapes(Struct, frozen=True):
     """The types of rows with powers and with energies, and whether rows contain events."""
 
-    power: Any
-    energy: Any
+    power: type[Point]
+    energy: type[Point]
     has_events: bool = False
 
-    def of(self, aggregate: Aggregate) -> Any:  # noqa: ANN401 - a type of `schemas.api`
+    def of(self, aggregate: Aggregate) -> type[Point]:
         return self.energy if aggregate == "energy" else self.power
 
 
@@ -123,7 +123,7 @@ class BulkHistories:
         request: HistoryRequest,
         select: Select,
         warn: Callable[[str | None], None],
-    ) -> Iterator[Any]:
+    ) -> Iterator[Point]:
         with snapshot(self._engine) as connection:
             hold_raw(connection)
             days = constants_of_pending(connection)
@@ -184,13 +184,14 @@ def _rows_of(
     request: HistoryRequest,
     extent_us: tuple[int, int],
     shapes: RowShapes,
-) -> Iterator[Any]:
+) -> Iterator[Point]:
     """Yield the rows of a part's histories, one history after the other."""
     make, _ = AGGREGATES[request.aggregate]
+    row: Callable[..., Point] = shapes.of(request.aggregate)
     spans = _spans(connection, part, request) if shapes.has_events else {}
     for key, blocks in _blocks_by_key(connection, part, request, extent_us):
         buckets = blocks if request.calendar is None else gathered(blocks, request.calendar)
-        shape = partial(shapes.of(request.aggregate), *part.columns[key])
+        shape = partial(row, *part.columns[key])
         rows = chain.from_iterable(make(columns, shape) for columns in buckets)
         yield from points.with_events(rows, spans[key], request) if key in spans else rows
 

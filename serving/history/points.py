@@ -7,7 +7,20 @@ from operator import truediv
 from msgspec import Struct
 from msgspec.structs import replace
 
-from schemas.api.histories import EnergyPoint, PowerPoint
+from schemas.api.histories import (
+    EnergyPoint,
+    GroupEnergyRow,
+    GroupPowerRow,
+    LoadEnergyRow,
+    LoadPowerRow,
+    LoadTypeEnergyRow,
+    LoadTypePowerRow,
+    PowerPoint,
+    VenEnergyPoint,
+    VenEnergyRow,
+    VenPowerPoint,
+    VenPowerRow,
+)
 from schemas.times.instants import microseconds
 from schemas.times.rounding import rounded
 from serving.events.queries import ParticipationRow, VenParticipationRow
@@ -17,7 +30,21 @@ from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest
 TIE_MARGIN = 0.499
 """In thousandths: a number at most this far from a whole one is not a tie."""
 
-Point = PowerPoint | EnergyPoint
+Point = (
+    PowerPoint
+    | EnergyPoint
+    | VenPowerPoint
+    | VenEnergyPoint
+    | VenPowerRow
+    | VenEnergyRow
+    | GroupPowerRow
+    | GroupEnergyRow
+    | LoadPowerRow
+    | LoadEnergyRow
+    | LoadTypePowerRow
+    | LoadTypeEnergyRow
+)
+"""Of one history, or of many."""
 
 
 class EventSpan(Struct, frozen=True):
@@ -63,17 +90,17 @@ def _with_event(point: Point, span: EventSpan | None) -> Point:
     return replace(point, event_id=span.event_id, requested_reduction_kw=span.requested_kw)
 
 
-def sum_points(columns: Columns, shape: Callable[..., PowerPoint]) -> Iterable[PowerPoint]:
+def sum_points(columns: Columns, shape: Callable[..., Point]) -> Iterable[Point]:
     used_kw, shed_kw = columns.values
     return map(shape, columns.buckets, all_rounded(used_kw), all_rounded(shed_kw))
 
 
-def energy_points(columns: Columns, shape: Callable[..., EnergyPoint]) -> Iterable[EnergyPoint]:
+def energy_points(columns: Columns, shape: Callable[..., Point]) -> Iterable[Point]:
     used_kwh, shed_kwh, _hours = columns.values
     return map(shape, columns.buckets, all_rounded(used_kwh), all_rounded(shed_kwh))
 
 
-def mean_points(columns: Columns, shape: Callable[..., PowerPoint]) -> Iterable[PowerPoint]:
+def mean_points(columns: Columns, shape: Callable[..., Point]) -> Iterable[Point]:
     """Return points of mean kW: the energy over the hours of the slots that have samples."""
     used_kwh, shed_kwh, hours = columns.values
     used_kw, shed_kw = map(truediv, used_kwh, hours), map(truediv, shed_kwh, hours)

@@ -10,7 +10,6 @@ from decimal import Decimal
 from functools import cache, lru_cache, partial
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any
 
 from msgspec import Struct, structs
 from sqlalchemy import (
@@ -69,7 +68,8 @@ DAY = timedelta(days=1)
 NO_KEY: Mapping[str, object] = MappingProxyType({})
 """The key of series that are not stored by VEN."""
 
-ARCHIVED: dict[str, TypeEngine[Any]] = {
+ColumnType = TypeEngine[str] | TypeEngine[datetime] | TypeEngine[float]
+ARCHIVED: dict[str, ColumnType] = {
     "ven_id": Text(),
     "load_id": Text(),
     "ts": DateTime(timezone=True),
@@ -335,7 +335,7 @@ def _archived_values(
     return values
 
 
-def _columns_of(series: Series) -> dict[str, TypeEngine[Any]]:
+def _columns_of(series: Series) -> dict[str, ColumnType]:
     """Return the columns of raw rows that the series needs for states."""
     return {name: kind for name, kind in ARCHIVED.items() if name in series.raw.c}
 

@@ -132,7 +132,7 @@ def public_path(path: str) -> str:
 
 
 def _path_item(
-    path: str, methods: Mapping[Method, Operation], references: Mapping[Any, Document]
+    path: str, methods: Mapping[Method, Operation], references: Mapping[object, Document]
 ) -> Document:
     ids = [parameter for name, parameter in PATH.items() if f"{{{name}}}" in path]
     shared = {"parameters": [_reference(parameter) for parameter in ids]} if ids else {}
@@ -160,7 +160,7 @@ def _security(path: str) -> list[Document]:
 
 
 def _operation(
-    method: Method, operation: Operation, *, has_ids: bool, references: Mapping[Any, Document]
+    method: Method, operation: Operation, *, has_ids: bool, references: Mapping[object, Document]
 ) -> Document:
     document: Document = {
         "operationId": operation.id,
@@ -187,7 +187,7 @@ def _parameters_of(method: Method, operation: Operation) -> list[Parameter]:
 
 
 def _responses(
-    method: Method, operation: Operation, *, has_ids: bool, references: Mapping[Any, Document]
+    method: Method, operation: Operation, *, has_ids: bool, references: Mapping[object, Document]
 ) -> Document:
     answers = dict(operation.answers)
     if _is_tagged(method, operation):
@@ -210,7 +210,7 @@ def _is_tagged(method: Method, operation: Operation) -> bool:
     return method == "get" and operation.is_tagged
 
 
-def _answer(answer: ResponseSpec, references: Mapping[Any, Document]) -> Document:
+def _answer(answer: ResponseSpec, references: Mapping[object, Document]) -> Document:
     document: Document = {"description": answer.description} | _headers(answer.headers)
     if answer.shape is None:
         return document
@@ -229,12 +229,12 @@ def _headers(names: Sequence[str]) -> Document:
     return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}} if names else {}
 
 
-def _schema_of(shape: Any, references: Mapping[Any, Document]) -> Document:  # noqa: ANN401 - any type at all
+def _schema_of(shape: object, references: Mapping[object, Document]) -> Document:
     shapes = _alternatives(shape)
     return references[shapes[0]] if len(shapes) == 1 else {"anyOf": [references[each] for each in shapes]}
 
 
-def _alternatives(shape: Any) -> tuple[Any, ...]:  # noqa: ANN401 - any type at all
+def _alternatives(shape: object) -> tuple[object, ...]:
     return shape if isinstance(shape, tuple) else (shape,)
 
 
@@ -244,9 +244,9 @@ def _problem(status: int) -> Document:
     return {"description": description} | _headers(headers) | {"content": {PROBLEM_JSON: schema}}
 
 
-def _types_of(every: Iterable[Operation]) -> tuple[Any, ...]:
+def _types_of(every: Iterable[Operation]) -> tuple[object, ...]:
     """Each type that operations take or answer, once."""
-    types: dict[Any, None] = {Problem: None}
+    types: dict[object, None] = {Problem: None}
     for operation in every:
         for answer in operation.answers.values():
             types |= dict.fromkeys(each for each in _alternatives(answer.shape) if each is not None)
@@ -255,7 +255,7 @@ def _types_of(every: Iterable[Operation]) -> tuple[Any, ...]:
 
 
 @cache
-def _schemas(types: tuple[Any, ...]) -> tuple[dict[Any, Document], Schemas]:
+def _schemas(types: tuple[object, ...]) -> tuple[dict[object, Document], Schemas]:
     """A reference to each type by the type, and the schemas by name."""
     references, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for schema in schemas.values():

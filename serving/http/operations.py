@@ -38,7 +38,7 @@ class ResponseSpec(Struct, frozen=True):
     """The response with one status: a description, a type, media types, headers."""
 
     description: str
-    shape: Any = None
+    shape: object = None
     """A type of `schemas.api`, a list of one, or a union of several; None for no body."""
     media: tuple[str, ...] = (JSON,)
     headers: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     tag: str
     answers: Mapping[int, ResponseSpec]
     parameters: tuple[Parameter, ...] = ()
-    takes: Any = None
+    takes: object = None
     """The type of the body."""
     takes_media: str = JSON
     """Its media type; for CSV the type is `str`."""

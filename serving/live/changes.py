@@ -1,7 +1,7 @@
 """The change log in the database, and its messages for server-sent events."""
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -117,21 +117,24 @@ def _change(row: ChangeRow) -> Change:
     return Change(place, message(row.kind, place, encode(shape(row.data))))
 
 
-def _status_change(data: dict[str, Any]) -> StatusChange:
-    return StatusChange(data["ven_id"], data["status"], _utc(data["ts"]))
+def _status_change(data: dict[str, object]) -> StatusChange:
+    return StatusChange(str(data["ven_id"]), str(data["status"]), _utc(data["ts"]))
 
 
-def _event_change(data: dict[str, Any]) -> EventWithMetrics:
+def _event_change(data: dict[str, object]) -> EventWithMetrics:
     """Decode an event's change; those before migration 0018 have fewer fields."""
-    fields = {**dict.fromkeys(EventRow._fields), **data, "event_id": data["id"]}
-    times = {name: _utc(fields[name]) for name in EVENT_TIMES if fields[name] is not None}
-    return event_with_metrics(EventRow(**{name: (fields | times)[name] for name in EventRow._fields}))
+    fields = data | {"event_id": data["id"]} | _times(data, EVENT_TIMES)
+    return event_with_metrics(EventRow._make(map(fields.get, EventRow._fields)))
 
 
-def _alarm_change(data: dict[str, Any]) -> Alarm:
-    times = {name: _utc(data[name]) for name in ALARM_TIMES if data[name] is not None}
-    return alarm(AlarmRow(**(data | times)))
+def _alarm_change(data: dict[str, object]) -> Alarm:
+    fields = data | _times(data, ALARM_TIMES)
+    return alarm(AlarmRow._make(fields[name] for name in AlarmRow._fields))
 
 
-def _utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+def _times(data: Mapping[str, object], names: Iterable[str]) -> dict[str, object]:
+    return {name: _utc(text) for name in names if (text := data.get(name)) is not None}
+
+
+def _utc(text: object) -> datetime:
+    return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
 """The SQL of the change log."""
 
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Select, func, select
 
@@ -36,7 +36,7 @@ class ChangeRow(NamedTuple):
 
     position: int
     kind: Literal["status", "event", "alarm"]
-    data: dict[str, Any]
+    data: dict[str, object]
     written_at: datetime
 
 

@@ -1,7 +1,6 @@
 """Attributes of VENs and resources that this service has fields for. Pure."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from schemas.openadr import ValuesMap
 
@@ -18,9 +17,9 @@ def place(attributes: Sequence[ValuesMap] | None) -> dict[str, float]:
     return {}
 
 
-def load_settings(attributes: Sequence[ValuesMap] | None) -> dict[str, Any]:
+def load_settings(attributes: Sequence[ValuesMap] | None) -> dict[str, object]:
     """Of `MAX_POWER_CONSUMPTION`, in kW, and `DESCRIPTION`."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
     match _values(attributes, "MAX_POWER_CONSUMPTION"):
         case [float() | int() as capacity_kw] if not isinstance(capacity_kw, bool) and capacity_kw >= 0:
             settings["capacity_kw"] = float(capacity_kw)
@@ -30,5 +29,5 @@ def load_settings(attributes: Sequence[ValuesMap] | None) -> dict[str, Any]:
     return settings
 
 
-def _values(attributes: Sequence[ValuesMap] | None, kind: str) -> list[Any]:
+def _values(attributes: Sequence[ValuesMap] | None, kind: str) -> Sequence[object]:
     return next((each.values for each in attributes or () if each.type == kind), [])

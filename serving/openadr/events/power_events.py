@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import TypedDict
 
 import structlog
 from msgspec import Struct
 from sqlalchemy import Connection
 
 from schemas.api.events import EventCreate, EventInterval, EventUpdate, TargetsGiven
-from schemas.demand_response.candidates import AskedEvent
+from schemas.demand_response.candidates import AskedEvent, EventDirection
 from schemas.demand_response.groups import Targets
 from schemas.openadr import EventRequest
 from serving.errors import ConflictError, InvalidRequestError
@@ -163,7 +163,22 @@ def _asked_vens(connection: Connection, targets: Sequence[str]) -> AskedVens:
     return AskedVens(vens, groups)
 
 
-def _terms(asked: AskedPower, vens: AskedVens) -> dict[str, Any]:
+class _Terms(TypedDict):
+    """What a new event and a changed one have in common."""
+
+    start_time: str
+    end_time: str
+    requested_reduction_kw: float
+    priority: int
+    targets: TargetsGiven | None
+    direction: EventDirection
+    intervals: list[EventInterval] | None
+    randomize_start_s: float
+    import_limit_kw: float | None
+    export_limit_kw: float | None
+
+
+def _terms(asked: AskedPower, vens: AskedVens) -> _Terms:
     return {
         "start_time": asked.start.isoformat(),
         "end_time": asked.end.isoformat(),
@@ -171,7 +186,7 @@ def _terms(asked: AskedPower, vens: AskedVens) -> dict[str, Any]:
         "priority": asked.priority,
         "targets": vens.given,
         "direction": asked.direction,
-        "intervals": asked.intervals and [EventInterval(*each) for each in asked.intervals],
+        "intervals": [EventInterval(*each) for each in asked.intervals] if asked.intervals else None,
         "randomize_start_s": asked.randomize_start_s,
         "import_limit_kw": asked.import_limit_kw,
         "export_limit_kw": asked.export_limit_kw,

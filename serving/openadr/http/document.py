@@ -70,7 +70,9 @@ def _security_scheme(base: str) -> Document:
     return {"type": "oauth2", "flows": {"clientCredentials": flow}}
 
 
-def _operation(path: str, method: Method, operation: Operation, by_type: Mapping[Any, Document]) -> Document:
+def _operation(
+    path: str, method: Method, operation: Operation, by_type: Mapping[object, Document]
+) -> Document:
     has_id = "{object_id}" in path
     parameters = [*([PATH_ID] if has_id else []), *operation.parameters]
     document: Document = {
@@ -90,7 +92,7 @@ def _operation(path: str, method: Method, operation: Operation, by_type: Mapping
 
 
 def _responses(
-    method: Method, operation: Operation, by_type: Mapping[Any, Document], *, has_input: bool
+    method: Method, operation: Operation, by_type: Mapping[object, Document], *, has_input: bool
 ) -> Document:
     problems = {*operation.problems, 429}
     problems |= {400} if has_input or operation.takes is not None else set()
@@ -122,8 +124,8 @@ def _parameter(parameter: Parameter) -> Document:
     )
 
 
-def _types_of(every: Iterable[Operation]) -> tuple[Any, ...]:
-    types: dict[Any, None] = {Problem: None}
+def _types_of(every: Iterable[Operation]) -> tuple[object, ...]:
+    types: dict[object, None] = {Problem: None}
     for operation in every:
         types |= {answer.shape: None for answer in operation.answers.values()}
         types |= {} if operation.takes is None else {operation.takes: None}

@@ -77,7 +77,7 @@ def search(
 def creation(
     operation_id: str,
     tag: str,
-    shapes: tuple[Any, Any],
+    shapes: tuple[object, object],
     scopes: tuple[str, ...],
     *,
     is_change: bool = True,
@@ -96,7 +96,7 @@ def creation(
     )
 
 
-def reading(operation_id: str, tag: str, shape: Any, scopes: tuple[str, ...]) -> Operation:  # noqa: ANN401 - a type
+def reading(operation_id: str, tag: str, shape: object, scopes: tuple[str, ...]) -> Operation:
     return Operation(
         id=operation_id,
         summary=f"One of {tag}",
@@ -110,7 +110,7 @@ def reading(operation_id: str, tag: str, shape: Any, scopes: tuple[str, ...]) ->
 def replacement(
     operation_id: str,
     tag: str,
-    shapes: tuple[Any, Any],
+    shapes: tuple[object, object],
     scopes: tuple[str, ...],
     *,
     is_change: bool = True,
@@ -131,7 +131,7 @@ def replacement(
 def deletion(
     operation_id: str,
     tag: str,
-    shape: Any,  # noqa: ANN401 - a type
+    shape: object,
     scopes: tuple[str, ...],
     *,
     is_change: bool = True,

@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from schemas import openadr
 from schemas.api.fields import PATTERNS, Ignored
-from serving.http.parameters import CSV, JSON
+from serving.http.parameters.media import CSV, JSON
 from serving.policy import MAX_BODY_BYTES
 
 EXACT_BELOW = 2**53

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import UNSET, Struct, inspect
 
-from serving.http.parameters import ARROW, CSV, PARQUET
+from serving.http.parameters.media import ARROW, CSV, PARQUET
 
 ROWS_AT_ONCE = 8_192
 """Most rows of a record batch or row group."""

@@ -11,7 +11,9 @@ from schemas.api.fields import ISO_INSTANT
 from schemas.api.service import Problem
 from schemas.programs.version import VERSION
 from serving.http.operations import Method, Operation, ResponseSpec, operations
-from serving.http.parameters import ARROW, FORMAT, JSON, PARQUET, PATH, Parameter
+from serving.http.parameters.ids import PATH
+from serving.http.parameters.media import ARROW, FORMAT, JSON, PARQUET
+from serving.http.parameters.rules import Parameter
 from serving.http.problems import PROBLEM_JSON
 from serving.policy import SAFE_METHODS, SESSION_COOKIE, SESSION_PATH, is_open
 

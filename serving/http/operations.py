@@ -10,7 +10,8 @@ from falcon import Request, Response
 from msgspec import Struct, structs
 
 from schemas.api.histories import EnergyHistory, PowerHistory, VenEnergyHistory, VenPowerHistory
-from serving.http.parameters import FORMAT, JSON, MEDIA_TYPES, Parameter
+from serving.http.parameters.media import FORMAT, JSON, MEDIA_TYPES
+from serving.http.parameters.rules import Parameter
 
 Responder = TypeVar("Responder", bound=Callable[..., None])
 

@@ -17,7 +17,8 @@ from falcon.util import mediatypes
 from msgspec import Struct
 
 from serving.http.formats import ROWS_AT_ONCE, columnar_body
-from serving.http.parameters import FORMAT, JSON, MEDIA_TYPES, checked
+from serving.http.parameters.media import FORMAT, JSON, MEDIA_TYPES
+from serving.http.parameters.rules import checked
 from serving.http.representation import CachedResponse
 from serving.page import Page
 

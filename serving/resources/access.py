@@ -13,10 +13,7 @@ from schemas.api.access import AuditEntry, Session
 from serving.auth.audit import AuditLog
 from serving.auth.keys import Caller, KeyStore, caller_of, read_secret, require_operator
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import (
-    NUMBERED_PAGE,
-    numbered_page,
-)
+from serving.http.parameters.lists import NUMBERED_PAGE, numbered_page
 from serving.http.responses import (
     answer,
     answer_list,

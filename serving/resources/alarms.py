@@ -6,7 +6,8 @@ from schemas.api.alarms import Alarm, AlarmCondition
 from serving.alarms.service import Alarms
 from serving.auth.keys import caller_of
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import ALARMS, alarm_filter, identifier, numbered_page
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import ALARMS, alarm_filter, numbered_page
 from serving.http.responses import answer, answer_list, link_next_page
 
 

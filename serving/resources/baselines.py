@@ -6,15 +6,15 @@ from schemas.api.baselines import BaselineMethod
 from schemas.api.performance import BaselinePoint, BaselineSeries
 from serving.events.baseline_series import BaselineSeriesReader
 from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
-from serving.http.parameters import (
+from serving.http.parameters.events import (
     EVENT_BASELINE,
-    JSON,
     VEN_BASELINE,
     baseline_name,
     baseline_window,
-    identifier,
     ven_of_baseline,
 )
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.media import JSON
 from serving.http.responses import answer, answer_entries, negotiate
 
 SERIES = ResponseSpec("As JSON with the method; in columns the points alone.", BaselineSeries, LIST_MEDIA)

@@ -14,17 +14,16 @@ from schemas.api.histories import (
 )
 from serving.history.bulk import BulkHistories
 from serving.http.operations import Operation, bulk_history
-from serving.http.parameters import (
+from serving.http.parameters.histories import (
     BY_TYPE,
     LOAD_HISTORIES,
     LOAD_TYPES,
     VEN_HISTORIES,
-    checked,
     chosen_vens,
     history_request,
     is_by_group,
-    several,
 )
+from serving.http.parameters.rules import checked, several
 from serving.http.responses import answer_history, negotiate
 
 

@@ -8,11 +8,8 @@ from schemas.api.commands import Command, ShedAccepted, ShedRequest
 from serving.commands.service import CommandReader, CommandWriter
 from serving.http.bodies import read_body
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import (
-    PAGE,
-    identifier,
-    page,
-)
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import PAGE, page
 from serving.http.responses import (
     answer,
     answer_list,

@@ -6,7 +6,8 @@ from falcon import Request, Response
 from schemas.api.credentials import MadeCredential, VenCredential
 from serving.auth.keys import caller_of
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import CREDENTIALS, credential_filter, identifier, page
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import CREDENTIALS, credential_filter, page
 from serving.http.responses import answer, answer_list, answer_secret, link_next_page
 from serving.registry.credentials import VenCredentials
 

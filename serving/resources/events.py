@@ -13,18 +13,11 @@ from serving.events.performance import PerformanceReader, deliveries
 from serving.events.service import EventReader, EventWriter
 from serving.http.bodies import read_body
 from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
-from serving.http.parameters import (
-    DRY_RUN,
-    JSON,
-    PAGE,
-    PERFORMANCE,
-    PERIOD,
-    identifier,
-    is_dry_run,
-    page,
-    period,
-    settlement,
-)
+from serving.http.parameters.events import DRY_RUN, PERFORMANCE, is_dry_run, settlement
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import PAGE, page
+from serving.http.parameters.media import JSON
+from serving.http.parameters.times import PERIOD, period
 from serving.http.responses import (
     answer,
     answer_entries,

@@ -5,7 +5,9 @@ from falcon import Request, Response
 from schemas.api.forecasts import Forecast, ForecastPoint, LoadTypeForecastPoint, LoadTypeForecasts
 from serving.fleet.forecasts import ForecastReader
 from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
-from serving.http.parameters import FORECAST, JSON, forecast_types, period
+from serving.http.parameters.histories import FORECAST, forecast_types
+from serving.http.parameters.media import JSON
+from serving.http.parameters.times import period
 from serving.http.responses import answer, answer_entries, negotiate
 
 POWERS = {

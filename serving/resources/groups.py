@@ -9,7 +9,8 @@ from schemas.api.vens import Ven
 from serving.fleet.reader import FleetReader
 from serving.http.bodies import read_body
 from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
-from serving.http.parameters import PAGE, identifier, page
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import PAGE, page
 from serving.http.responses import AT_FIRST, answer, answer_entries, answer_list, link_next_page, negotiate
 from serving.registry.groups import GroupReader, GroupWriter
 

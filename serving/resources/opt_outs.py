@@ -7,7 +7,7 @@ from falcon.uri import encode_value
 from schemas.api.opt_outs import OptOut, OptOutCreate
 from serving.http.bodies import read_body
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import identifier
+from serving.http.parameters.ids import identifier
 from serving.http.responses import answer
 from serving.registry.opt_outs import OptOuts
 

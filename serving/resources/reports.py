@@ -4,7 +4,8 @@ from falcon import Request, Response
 
 from schemas.api.reports import CircuitHistory, RejectedMessage, VenEvent
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import CIRCUITS, REPORTS, identifier, newest_within, snapshot_load
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import CIRCUITS, REPORTS, newest_within, snapshot_load
 from serving.http.responses import answer
 from serving.reports.service import ReportReader
 

@@ -7,7 +7,9 @@ from serving.cache.response_cache import ResponseCache
 from serving.fleet.reader import FleetReader
 from serving.history.service import Histories
 from serving.http.operations import HISTORY, LIST_MEDIA, Operation, ResponseSpec
-from serving.http.parameters import GROUP, GROUP_HISTORY, JSON, group, history_request
+from serving.http.parameters.histories import GROUP_HISTORY, history_request
+from serving.http.parameters.lists import GROUP, group
+from serving.http.parameters.media import JSON
 from serving.http.responses import (
     answer,
     answer_cached,

@@ -4,11 +4,7 @@ from falcon import Request, Response
 
 from serving.auth.keys import caller_of
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import (
-    LAST_EVENT_ID,
-    LAST_EVENT_ID_HEADER,
-    last_event_id,
-)
+from serving.http.parameters.lists import LAST_EVENT_ID, LAST_EVENT_ID_HEADER, last_event_id
 from serving.live.hub import LiveHub
 
 

@@ -5,7 +5,8 @@ from falcon import Request, Response
 from schemas.api.ven_imports import VenImport
 from serving.http.bodies import read_csv
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import CSV, DRY_IMPORT, is_dry_run
+from serving.http.parameters.events import DRY_IMPORT, is_dry_run
+from serving.http.parameters.media import CSV
 from serving.http.responses import answer, answer_text
 from serving.imports.service import VenImports
 

@@ -11,18 +11,12 @@ from serving.fleet.reader import FleetReader
 from serving.history.service import Histories
 from serving.http.bodies import read_body
 from serving.http.operations import HISTORY, LIST_MEDIA, VEN_HISTORY, Operation, ResponseSpec
-from serving.http.parameters import (
-    GROUP_PAGE,
-    JSON,
-    PAGE,
-    TYPES_OF_LOADS,
-    group,
-    history_request,
-    identifier,
-    page,
-    several,
-)
-from serving.http.parameters import HISTORY as HISTORY_PARAMETERS
+from serving.http.parameters.histories import HISTORY as HISTORY_PARAMETERS
+from serving.http.parameters.histories import history_request
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import GROUP_PAGE, PAGE, TYPES_OF_LOADS, group, page
+from serving.http.parameters.media import JSON
+from serving.http.parameters.rules import several
 from serving.http.responses import (
     AT_FIRST,
     answer,

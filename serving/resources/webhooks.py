@@ -14,7 +14,8 @@ from schemas.api.webhooks import (
 from serving.auth.keys import require_operator
 from serving.http.bodies import read_body
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import NUMBERED_PAGE, PAGE, identifier, numbered_page, page
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import NUMBERED_PAGE, PAGE, numbered_page, page
 from serving.http.responses import answer, answer_list, link_next_page
 from serving.webhooks.service import Webhooks
 

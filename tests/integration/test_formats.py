@@ -18,7 +18,7 @@ from ingest.storing.batch import Batch
 from ingest.storing.store import Store
 from serving.app import create_app
 from serving.http import formats
-from serving.http.parameters import MEDIA_TYPES
+from serving.http.parameters.media import MEDIA_TYPES
 from serving.http.responses import AT_FIRST
 from tests.integration.catching_up import catch_up
 from tests.integration.published import MAX_AHEAD, NOW, THREE, telemetry

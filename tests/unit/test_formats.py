@@ -13,7 +13,7 @@ from schemas.api.histories import VenPowerPoint
 from schemas.api.statistics import LoadTypeStats
 from schemas.api.vens import Load, Ven, VenSummary
 from serving.http.formats import Column, batch, columnar_body, flat, nested, schema_of
-from serving.http.parameters import CSV
+from serving.http.parameters.media import CSV
 
 
 class Choices(Struct, frozen=True):

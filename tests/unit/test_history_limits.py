@@ -18,7 +18,7 @@ from serving.history.limits import (
 )
 from serving.history.planner import HistoryRequest, plan
 from serving.history.queries import NETWORK, VEN, Series
-from serving.http.parameters import history_request
+from serving.http.parameters.histories import history_request
 
 S = 1_000_000
 DAY = 86_400 * S

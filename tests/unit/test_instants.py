@@ -6,7 +6,7 @@ import falcon
 import pytest
 
 from schemas.times.instants import from_microseconds, parse_iso
-from serving.http.parameters import period
+from serving.http.parameters.times import period
 
 NINE = datetime(2026, 11, 26, 21, 50, tzinfo=UTC)
 

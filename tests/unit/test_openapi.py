@@ -12,8 +12,9 @@ from falcon import inspect, testing
 
 from schemas.db.connections import engine_for
 from serving.app import api_document, create_app
-from serving.http import parameters
 from serving.http.openapi import TAGS, as_yaml, public_path
+from serving.http.parameters import events, histories, lists, media, times
+from serving.http.parameters.rules import Parameter
 from serving.policy import is_openadr
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,8 +106,9 @@ def test_what_reads_a_parameter_says_so(app: falcon.App[falcon.Request, falcon.R
     client = testing.TestClient(app)
     checked = {
         each.name
-        for each in vars(parameters).values()
-        if isinstance(each, parameters.Parameter) and each.where == "query"
+        for module in (events, histories, lists, media, times)
+        for each in vars(module).values()
+        if isinstance(each, Parameter) and each.where == "query"
     }
     for method, path, operation in operations():
         if method != "GET":
@@ -124,7 +126,7 @@ def test_every_id_in_a_path_is_a_parameter() -> None:
     for path, item in DOCUMENT["paths"].items():
         told = [_resolved(each)["name"] for each in item.get("parameters", [])]
         assert sorted(told) == sorted(re.findall(r"{(\w+)}", path)), (
-            f"{path}: see PATH in serving/http/parameters.py"
+            f"{path}: see PATH in serving/http/parameters/ids.py"
         )
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from schemas.times.instants import microseconds
 from serving.history.planner import HistoryRequest
-from serving.http.parameters import history_request, identifier, page
+from serving.http.parameters.histories import history_request
+from serving.http.parameters.ids import identifier
+from serving.http.parameters.lists import page
 from serving.page import Page
 
 Parameters = Mapping[str, str | list[str]]

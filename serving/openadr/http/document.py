@@ -10,7 +10,8 @@ from schemas.openadr import TokenRequest
 from schemas.programs.version import VERSION
 from serving.http.openapi import Document, parameter_schema
 from serving.http.operations import Method, Operation, operations
-from serving.http.parameters import JSON, Parameter
+from serving.http.parameters.media import JSON
+from serving.http.parameters.rules import Parameter
 from serving.openadr.auth.access import SCOPES
 from serving.openadr.http.authorization import FORM
 from serving.openadr.http.parameters import PATH_ID

@@ -3,7 +3,7 @@
 from falcon import Request, Response
 
 from schemas.openadr import EventRequest, OpenAdrEvent
-from serving.http.parameters import checked
+from serving.http.parameters.rules import checked
 from serving.http.responses import answer_cached, answer_list
 from serving.openadr.auth.access import MAY_READ_TARGETS, WRITE_EVENTS
 from serving.openadr.auth.callers import client_of

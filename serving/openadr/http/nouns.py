@@ -8,7 +8,7 @@ from falcon import Request, Response
 
 from serving.http.bodies import read_body
 from serving.http.operations import Operation, ResponseSpec
-from serving.http.parameters import Parameter
+from serving.http.parameters.rules import Parameter
 from serving.http.responses import answer, answer_list
 from serving.openadr.auth.callers import client_of
 from serving.openadr.http.parameters import PAGE, TARGETS, object_page, path_id, texts

@@ -6,7 +6,7 @@ from typing import get_args
 from sqlalchemy import ColumnElement
 
 from schemas.openadr import OBJECT_ID_PATTERN, ObjectType
-from serving.http.parameters import Parameter, checked
+from serving.http.parameters.rules import Parameter, checked
 from serving.openadr.page import MOST, ObjectPage
 
 Given = Mapping[str, str | list[str]]

@@ -34,7 +34,7 @@ from serving.db.pending import constants_of_pending
 from serving.db.pool import ConnectionPool
 from serving.db.reading import hold_raw
 from serving.errors import ConflictError
-from serving.events.performance import PerformanceReader
+from serving.events.deliveries.performance import PerformanceReader
 from serving.events.service import EventReader
 from serving.fleet.forecasts import ForecastReader
 from serving.fleet.latest import LatestReader

@@ -16,9 +16,9 @@ from serving.auth.keys import KeyStore
 from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.pool import ConnectionPool
-from serving.events.baseline_series import BaselineSeriesReader
-from serving.events.baselines import baseline_methods
-from serving.events.performance import PerformanceReader
+from serving.events.deliveries.baseline_series import BaselineSeriesReader
+from serving.events.deliveries.baselines import baseline_methods
+from serving.events.deliveries.performance import PerformanceReader
 from serving.events.rules import EventRules
 from serving.events.service import EventReader, EventWriter
 from serving.fleet.forecasts import ForecastReader

@@ -36,9 +36,8 @@ from schemas.db import locks
 from schemas.db.channels import event_changed
 from schemas.db.queries import Query, Relation, fields_of
 from schemas.demand_response import candidates
-from schemas.demand_response.baselines import BaselineName
 from schemas.demand_response.candidates import AskedEvent, PassedOverReason
-from schemas.demand_response.event_requests import mean_requested_kw, requested_kw
+from schemas.demand_response.event_requests import requested_kw
 from schemas.demand_response.groups import Targets
 from schemas.tables.events import (
     ENDED_EVENTS,
@@ -57,12 +56,8 @@ from schemas.tables.registry import vens
 from schemas.times.instants import from_microseconds
 from serving.db.statements import VEN_ID
 from serving.events.rows import (
-    DeliveryRow,
     EventRow,
     EventVenRow,
-    ProgressRow,
-    RevisionRow,
-    VenDeliveryRow,
 )
 from serving.events.rules import EventRules, PlannedEvent
 from serving.events.terms import TERMS
@@ -184,61 +179,7 @@ def _provisional_kw() -> ColumnElement[float | None]:
     return case((is_over, event_reductions.c.delivered_kwh / func.nullif(hours, 0)))
 
 
-# Deliveries
-
-
-def progress_of(event_id: str) -> Query[ProgressRow]:
-    """Select the progress of an event that has begun, with its elapsed hours."""
-    progress = event_progress.c
-    until = func.least(progress.refreshed_at, events.c.end_time, events.c.ended_at)
-    so_far = (
-        select(
-            mean_requested_kw(until).label("requested_reduction_kw"),
-            progress.delivered_kwh,
-            (func.extract("epoch", until - events.c.start_time) / 3600).label("hours"),
-        )
-        .join(event_progress, progress.event_id == events.c.event_id)
-        .where(events.c.event_id == event_id)
-    )
-    return Query(ProgressRow, so_far)
-
-
-def revisions(event_id: str) -> Query[RevisionRow]:
-    settled = event_settlements.c
-    of_event = (
-        select(settled.revision, func.min(settled.settled_at).label("settled_at"))
-        .where(settled.event_id == event_id)
-        .group_by(settled.revision)
-        .order_by(settled.revision)
-    )
-    return Query(RevisionRow, of_event)
-
-
-def settled_by(event_id: str, revision: int) -> Select[BaselineName]:
-    """Select the baselines of a revision."""
-    settled = event_settlements.c
-    return select(settled.baseline).where(settled.event_id == event_id, settled.revision == revision)
-
-
-def portfolio(event_id: str, revision: int, baseline: str) -> Query[DeliveryRow]:
-    settled = event_settlements.c
-    delivery = select(*fields_of(DeliveryRow, event_settlements)).where(
-        settled.event_id == event_id, settled.revision == revision, settled.baseline == baseline
-    )
-    return Query(DeliveryRow, delivery)
-
-
-def deliveries(event_id: str, revision: int, baseline: str) -> Query[VenDeliveryRow]:
-    """Select the settlement of each VEN, by id; joined by participations, which have an index by event."""
-    settled, part = ven_settlements.c, event_participations.c
-    of_vens = (
-        select(*fields_of(VenDeliveryRow, ven_settlements))
-        .select_from(event_participations)
-        .join(ven_settlements, and_(settled.ven_id == part.ven_id, settled.event_id == part.event_id))
-        .where(part.event_id == event_id, settled.revision == revision, settled.baseline == baseline)
-        .order_by(settled.ven_id)
-    )
-    return Query(VenDeliveryRow, of_vens)
+# Participations
 
 
 class ParticipationRow(NamedTuple):

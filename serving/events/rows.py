@@ -1,12 +1,9 @@
-"""Rows of events, their VENs and their deliveries, shared by queries, rules and shapes."""
+"""Rows of events and of their VENs, shared by queries, rules and shapes."""
 
 from datetime import datetime
-from decimal import Decimal
 from typing import NamedTuple, TypedDict
 
 from schemas.api.events import EventStatus, ParticipationStatus
-from schemas.api.performance import AppliedAdjustment
-from schemas.demand_response.baselines import BaselineName
 from schemas.demand_response.candidates import EventDirection, PassedOverReason
 from serving.events.terms import StoredInterval
 
@@ -61,69 +58,3 @@ class EventVenRow(NamedTuple):
     acknowledged_at: datetime | None
     error: str | None
     acknowledgement: object
-
-
-class ProgressRow(NamedTuple):
-    """The request and the energy of an event so far."""
-
-    requested_reduction_kw: float
-    delivered_kwh: float | None
-    hours: Decimal
-
-
-class RevisionRow(NamedTuple):
-    """A settlement of an event."""
-
-    revision: int
-    settled_at: datetime
-
-
-class DeliveryRow(NamedTuple):
-    """The settled delivery of an event, by one baseline."""
-
-    event_id: str
-    revision: int
-    baseline: BaselineName
-    requested_kw: float
-    requested_kwh: float | None
-    baseline_kw: float | None
-    actual_kw: float | None
-    delivered_kw: float | None
-    delivered_kwh: float | None
-    delivered_low_kw: float | None
-    delivered_high_kw: float | None
-    performance_percent: float | None
-    coverage_percent: float
-    rrmse_percent: float | None
-    days_used: int
-    adjustment: AppliedAdjustment | None
-    adjustment_kw: float | None
-    adjustment_reason: str | None
-    note: str | None
-    settled_at: datetime
-
-
-class VenDeliveryRow(NamedTuple):
-    """A `DeliveryRow` of one VEN."""
-
-    ven_id: str
-    event_id: str
-    revision: int
-    baseline: BaselineName
-    requested_kw: float
-    requested_kwh: float | None
-    baseline_kw: float | None
-    actual_kw: float | None
-    delivered_kw: float | None
-    delivered_kwh: float | None
-    delivered_low_kw: float | None
-    delivered_high_kw: float | None
-    performance_percent: float | None
-    coverage_percent: float
-    rrmse_percent: float | None
-    days_used: int
-    adjustment: AppliedAdjustment | None
-    adjustment_kw: float | None
-    adjustment_reason: str | None
-    note: str | None
-    settled_at: datetime

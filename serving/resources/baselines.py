@@ -4,7 +4,7 @@ from falcon import Request, Response
 
 from schemas.api.baselines import BaselineMethod
 from schemas.api.performance import BaselinePoint, BaselineSeries
-from serving.events.baseline_series import BaselineSeriesReader
+from serving.events.deliveries.baseline_series import BaselineSeriesReader
 from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec
 from serving.http.parameters.events import (
     EVENT_BASELINE,

@@ -9,7 +9,7 @@ from schemas.api.events import EventMetrics as Metrics
 from schemas.api.performance import EventPerformance as Performance
 from schemas.api.performance import VenDelivery
 from schemas.api.service import Stopping
-from serving.events.performance import PerformanceReader, deliveries
+from serving.events.deliveries.performance import PerformanceReader, deliveries
 from serving.events.service import EventReader, EventWriter
 from serving.http.bodies import read_body
 from serving.http.operations import LIST_MEDIA, Operation, ResponseSpec

@@ -11,8 +11,10 @@ from schemas.tables.events import INTERVAL_PERCENT
 from schemas.times.rounding import rounded
 from serving.db.reading import snapshot
 from serving.errors import ConflictError, NotFoundError
-from serving.events import queries
-from serving.events.rows import DeliveryRow, EventRow, ProgressRow, RevisionRow, VenDeliveryRow
+from serving.events.deliveries import queries
+from serving.events.deliveries.queries import DeliveryRow, ProgressRow, RevisionRow, VenDeliveryRow
+from serving.events.queries import event as event_by_id
+from serving.events.rows import EventRow
 
 
 class PerformanceReader:
@@ -33,7 +35,7 @@ class PerformanceReader:
             ConflictError: nothing is measured yet; or it is not settled, and the baseline is not the primary.
         """
         with snapshot(self._engine) as connection:
-            event = queries.event(event_id).first(connection)
+            event = event_by_id(event_id).first(connection)
             if event is None:
                 raise NotFoundError(f"There is no event {event_id!r}.")
             revisions = queries.revisions(event_id).all(connection)

@@ -1,0 +1,1 @@
+"""What events have delivered, and the baselines by which that is measured."""

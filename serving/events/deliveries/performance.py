@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 from sqlalchemy import Connection, Engine
 
 from schemas.api.performance import BaselineChosen, Delivery, EventPerformance, Revision, VenDelivery
@@ -118,7 +118,7 @@ def _named(baseline: BaselineName) -> BaselineChosen:
 
 
 def _ven_delivery(row: VenDeliveryRow) -> VenDelivery:
-    return VenDelivery(**asdict(_delivery(row)), ven_id=row.ven_id)
+    return VenDelivery(*astuple(_delivery(row)), ven_id=row.ven_id)
 
 
 def _delivery(row: DeliveryRow | VenDeliveryRow) -> Delivery:

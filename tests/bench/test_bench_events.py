@@ -103,7 +103,7 @@ def test_notifying_and_polling(make_database: MakeDatabase) -> None:
         for _ in range(TICKS)
     ]
     with engine.connect() as connection:
-        followed = connection.execute(event_queries.followed_events()).all()
+        followed = event_queries.followed_events().all(connection)
     all_participations = event_queries.followed_parts(followed, START + HOUR / 2, only_news=False)
     reading = [
         cost_of(engine, lambda connection: fetch(connection, all_participations, FollowedPartFrame))

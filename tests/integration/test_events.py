@@ -1122,7 +1122,7 @@ def test_only_what_may_have_moved_on_is_read_and_all_that_has(
     )
     now = START + timedelta(minutes=10)
     with engine.connect() as own:
-        events = own.execute(event_queries.followed_events()).all()
+        events = event_queries.followed_events().all(own)
         assert [event.event_id for event in events] == ["e0", "e1"]
         every, some = (
             fetch(own, event_queries.followed_parts(events, now, only_news=only_news), FollowedPartFrame)

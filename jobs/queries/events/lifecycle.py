@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import (
     JSON,
     ColumnElement,
     MetaData,
-    Row,
     Select,
     Table,
     Text,
@@ -35,8 +34,8 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.selectable import Subquery
 
 from jobs.transforms.events.participation import SILENCE_MEANS_NO
-from schemas.db.queries import Relation
-from schemas.demand_response.candidates import overlaps
+from schemas.db.queries import Query, Relation, fields_of
+from schemas.demand_response.candidates import EventDirection, Timed, overlaps
 from schemas.demand_response.event_requests import requested_kw
 from schemas.demand_response.groups import OneOf, Targets, load_type, targeted_vens
 from schemas.demand_response.opt_outs import opted_out_vens
@@ -62,23 +61,44 @@ ASKING = ("event", "shedLoad")
 """Commands that ask a VEN to take part: with all that it has, or with single loads, a command for each."""
 
 
-def due_events(now: datetime) -> Select[Any]:
+class DueEvent(NamedTuple):
+    """An event with its state."""
+
+    event_id: str
+    status: str
+    start_time: datetime
+    end_time: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def due_events(now: datetime) -> Query[DueEvent]:
     """Events whose start or end has come, or that were stopped; their rows are locked."""
     has_begun = and_(events.c.status == "scheduled", events.c.start_time <= now)
     has_ended = and_(
         events.c.status.in_(TO_COME), or_(events.c.end_time <= now, events.c.ended_at.is_not(None))
     )
-    return select(events).where(or_(has_begun, has_ended)).order_by(events.c.event_id).with_for_update()
+    due = select(*fields_of(DueEvent, events)).where(or_(has_begun, has_ended))
+    return Query(DueEvent, due.order_by(events.c.event_id).with_for_update())
 
 
-def cancelled_events(now: datetime) -> Select[Any]:
+class CancelledEvent(NamedTuple):
+    """A cancelled event; `ended_at`: when it was cancelled."""
+
+    event_id: str
+    end_time: datetime
+    ended_at: datetime
+
+
+def cancelled_events(now: datetime) -> Query[CancelledEvent]:
     """Events that are cancelled, but not yet for the VENs that take part; until the planned end also those of
     which only VENs that have opted out are still to be released.
     """
     live = select(PART.event_id).where(_is_live(PART.status))
     opted_out = exists().where(PART.event_id == events.c.event_id, _has_opted_out_only())
     is_due = or_(events.c.event_id.in_(live), and_(events.c.end_time > now, opted_out))
-    return select(events).where(events.c.status == "cancelled", is_due).order_by(events.c.event_id)
+    cancelled = select(*fields_of(CancelledEvent, events)).where(events.c.status == "cancelled", is_due)
+    return Query(CancelledEvent, cancelled.order_by(events.c.event_id))
 
 
 def _has_opted_out_only() -> ColumnElement[bool]:
@@ -87,13 +107,36 @@ def _has_opted_out_only() -> ColumnElement[bool]:
     return and_(PART.status == "opted_out", is_announced)
 
 
-def events_to_notify(now: datetime) -> Select[Any]:
-    """Events whose notification is due, the most urgent first; `wanted_kw`: what each requests now."""
-    return (
-        select(events, requested_kw(now).label("wanted_kw"))
+class EventToNotify(NamedTuple):
+    """An event that is shared out; `wanted_kw`: what it requests now."""
+
+    event_id: str
+    status: str
+    start_time: datetime
+    end_time: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    priority: int
+    direction: EventDirection
+    ven_ids: list[str] | None
+    group_ids: list[str] | None
+    load_types: list[str] | None
+    intervals: list[dict[str, object]] | None
+    terms_revision: int
+    notes: list[dict[str, object]] | None
+    shared_reduction_kw: float | None
+    wanted_kw: float
+
+
+def events_to_notify(now: datetime) -> Query[EventToNotify]:
+    """Select the events whose notification is due, the most urgent first."""
+    stored = [events.c[name] for name in EventToNotify._fields[:-1]]
+    to_notify = (
+        select(*stored, requested_kw(now).label("wanted_kw"))
         .where(IS_TO_COME, events.c.notify_at <= now)
         .order_by(events.c.priority.desc(), events.c.start_time, events.c.event_id)
     )
+    return Query(EventToNotify, to_notify)
 
 
 def hold_event(event_id: str) -> Select[str]:
@@ -187,18 +230,26 @@ def _any_of(ven_ids: Sequence[str]) -> OneOf:
     return any_(literal(list(ven_ids), ARRAY(Text)))
 
 
-def balance(event_id: str, end_time: datetime, terms_revision: int) -> Select[Any]:
-    """What those who take part have been asked for, and what they could give, kW; how many were notified of
+class Balance(NamedTuple):
+    """The request to those who take part, and what they could give, kW; how many of them were notified of
     another end or of other terms.
     """
+
+    outdated_notices: int
+    given_kw: float
+    available_kw: float
+
+
+def balance(event_id: str, end_time: datetime, terms_revision: int) -> Query[Balance]:
     was_changed = or_(
         PART.told_end_time != end_time, func.coalesce(PART.told_terms_revision, 0) != terms_revision
     )
-    return select(
+    sums = select(
         func.count().filter(was_changed).label("outdated_notices"),
         func.coalesce(func.sum(PART.requested_reduction_kw), 0.0).label("given_kw"),
         func.coalesce(func.sum(PART.available_kw), 0.0).label("available_kw"),
     ).where(PART.event_id == event_id, _is_live(PART.status), PART.status != "planned")
+    return Query(Balance, sums)
 
 
 def shares(event_id: str) -> Relation:
@@ -225,19 +276,35 @@ def set_shared(event_id: str, shared_kw: float) -> Update:
     return update(events).where(events.c.event_id == event_id).values(shared_reduction_kw=shared_kw)
 
 
-def participations_lost_to(row: Row[Any], ven_ids: Sequence[str]) -> Select[Any]:
+class LostParticipation(NamedTuple):
+    """The participation of a VEN in an event that it leaves for another."""
+
+    event_id: str
+    end_time: datetime
+    ven_id: str
+
+
+class Ranked(Timed, Protocol):
+    """An event with its time and its priority."""
+
+    @property
+    def priority(self) -> int: ...
+
+
+def participations_lost_to(event: Ranked, ven_ids: Sequence[str]) -> Query[LostParticipation]:
     """Those of some VENs, now in this event, that also have a part in ones that overlap and come after it."""
-    return (
+    lost = (
         select(events.c.event_id, events.c.end_time, PART.ven_id)
         .join(event_participations, events.c.event_id == PART.event_id)
         .where(
             PART.ven_id == _any_of(ven_ids),
             _is_live(PART.status),
-            overlaps(row),
-            events.c.priority < row.priority,
+            overlaps(event),
+            events.c.priority < event.priority,
         )
         .order_by(events.c.event_id, PART.ven_id)
     )
+    return Query(LostParticipation, lost)
 
 
 def merge_notified(target: Table, staged: str) -> Insert:
@@ -269,15 +336,25 @@ WITHOUT_LOOPS = text("SET LOCAL enable_nestloop = off")
 """Joins of whole tables, whatever the statistics say of an event whose participations have just been made."""
 
 
-def followed_events() -> Select[Any]:
-    """Events that are to come or run, and of which VENs have been notified: `event_id` and targets.
+class FollowedEvent(NamedTuple):
+    """An event and its targets; `ven_ids` is empty if the event names VENs."""
 
-    Of the VENs that an event names, which may be many, only whether there are any: no VEN, or null.
+    event_id: str
+    ven_ids: list[str] | None
+    group_ids: list[str] | None
+    load_types: list[str] | None
+
+
+def followed_events() -> Query[FollowedEvent]:
+    """Select the events that are to come or run, and of which VENs have been notified.
+
+    The VENs that an event names are left out, as they may be many.
     """
     in_it = select(PART.event_id).where(PART.event_id == events.c.event_id, _is_followed())
     some = case((events.c.ven_ids.is_not(None), literal_column("'[]'::json", JSON))).label("ven_ids")
     columns = (events.c.event_id, some, events.c.group_ids, events.c.load_types)
-    return select(*columns).where(IS_TO_COME, in_it.exists()).order_by(events.c.event_id)
+    with_parts = select(*columns).where(IS_TO_COME, in_it.exists()).order_by(events.c.event_id)
+    return Query(FollowedEvent, with_parts)
 
 
 def openadr_objects(event_ids: Sequence[str]) -> Select[str]:
@@ -305,7 +382,7 @@ def _is_followed() -> ColumnElement[bool]:
 
 
 def followed_parts(
-    followed: Sequence[Row[Any]],
+    followed: Sequence[FollowedEvent],
     now: datetime,
     gone_after: timedelta | None = GONE_AFTER,
     *,
@@ -392,7 +469,7 @@ def _answers(event_ids: Sequence[str], *, are_of_loads: bool) -> Subquery:
     return union_all(whole, together).subquery("answers")
 
 
-def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> ColumnElement[bool]:
+def _is_unwanted(followed: Sequence[FollowedEvent], gone_after: timedelta | None) -> ColumnElement[bool]:
     """Whether a VEN is not asked any more: it is retired, in maintenance, no target of the event, or was
     notified of other types of load, or of loads that have another type now.
     """
@@ -402,20 +479,24 @@ def _is_unwanted(followed: Sequence[Row[Any]], gone_after: timedelta | None) -> 
         func.coalesce(ven_snapshots.c.status, vens.c.status, "") == MAINTENANCE,
         and_(PART.notified_at.is_not(None), notified_types.is_distinct_from(types)),
         *(_is_no_target(row, gone_after) for row in followed if not Targets.of(row).is_everybody),
-        *(_sheds_another_type(row) for row in followed if row.load_types is not None),
+        *(
+            _sheds_another_type(row.event_id, row.load_types)
+            for row in followed
+            if row.load_types is not None
+        ),
     )
 
 
-def _is_no_target(row: Row[Any], gone_after: timedelta | None) -> ColumnElement[bool]:
+def _is_no_target(row: FollowedEvent, gone_after: timedelta | None) -> ColumnElement[bool]:
     targeted = targeted_vens(Targets.of(row), gone_after, row.event_id)
     assert targeted is not None  # noqa: S101 - it does not aim at everybody
     return and_(PART.event_id == row.event_id, PART.ven_id.not_in(targeted))
 
 
-def _sheds_another_type(row: Row[Any]) -> ColumnElement[bool]:
+def _sheds_another_type(event_id: str, load_types: Sequence[str]) -> ColumnElement[bool]:
     """Whether the newest commands of an event to a VEN name a load that is of none of its types any more."""
     command, latest = commands.c, load_snapshots.c
-    of_event = and_(command.event_id == row.event_id, command.op == "shedLoad")
+    of_event = and_(command.event_id == event_id, command.op == "shedLoad")
     newest = (
         select(command.ven_id, func.max(command.created_at).label("created_at"))
         .where(of_event)
@@ -429,9 +510,9 @@ def _sheds_another_type(row: Row[Any]) -> ColumnElement[bool]:
         .select_from(with_settings())
         .join(commands, of_load)
         .join(newest, together)
-        .where(of_event, load_type().not_in(row.load_types))
+        .where(of_event, load_type().not_in(load_types))
     )
-    return and_(PART.event_id == row.event_id, PART.ven_id.in_(ven_ids))
+    return and_(PART.event_id == event_id, PART.ven_id.in_(ven_ids))
 
 
 def loads_to_shed(

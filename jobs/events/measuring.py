@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
 from msgspec import Struct
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from jobs.events.records import (
@@ -202,7 +202,7 @@ def _has_all(inputs: Inputs) -> bool:
     return len(inputs.days.backs) == len(every.backs)
 
 
-def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an array of booleans
+def _of(ven_ids: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
     return [ven_ids[int(row)] for row in np.flatnonzero(mask)]
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from jobs.events.notifying import NO_BROKER, Notifier
 from jobs.events.terms import completed, vens_with_announced_share
 from jobs.queries.events import event_terms as term_queries
+from jobs.queries.events import following as following_queries
 from jobs.queries.events import lifecycle as event_queries
 from jobs.queries.events.lifecycle import DueEvent, EventToNotify
 from jobs.queries.summaries import merging as merging_queries
@@ -77,13 +78,13 @@ def follow_participations(
 ) -> int:
     """Write down what VENs make of their events; returns the number of participations that have moved on."""
     connection.execute(locks.exclusive(locks.EVENTS))
-    followed_rows = event_queries.followed_events().all(connection)
+    followed_rows = following_queries.followed_events().all(connection)
     if not followed_rows:
         return 0
-    connection.execute(event_queries.WITHOUT_LOOPS)
+    connection.execute(following_queries.WITHOUT_LOOPS)
     ids = [row.event_id for row in followed_rows]
-    object_ids = connection.execute(event_queries.openadr_objects(ids)).scalars().all()
-    query = event_queries.followed_parts(followed_rows, now, gone_after, object_ids=object_ids)
+    object_ids = connection.execute(following_queries.openadr_objects(ids)).scalars().all()
+    query = following_queries.followed_parts(followed_rows, now, gone_after, object_ids=object_ids)
     before = fetch(connection, query, FollowedPartFrame)
     parts = followed(before, now)
     if parts.is_empty():

@@ -20,17 +20,14 @@ from jobs.transforms.events.event_terms import start_delay
 from jobs.transforms.events.interval_energies import Energies, energies
 from jobs.transforms.events.intervals import portfolio_misses, with_portfolio_interval
 from jobs.transforms.events.performance import (
-    counted_hours,
     covered_shares,
     directed,
-    elsewhere,
-    event_usage,
     portfolio_errors,
     portfolio_sums,
-    requested_energy,
     settle_portfolio,
     settle_vens,
 )
+from jobs.transforms.events.usage import counted_hours, elsewhere, event_usage, requested_energy
 from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.days import Calendar, Days
 from schemas.baseline_model.prediction import DAYS_FIRST, Prediction, days_of, predict_from

@@ -31,8 +31,8 @@ from jobs.events.records import (
 )
 from jobs.queries.events import settlement as settlement_queries
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.events.performance import counted_hours, elsewhere, event_usage
 from jobs.transforms.events.presence import OFFLINE, PresenceTime, fallen_silent
+from jobs.transforms.events.usage import counted_hours, elsewhere, event_usage
 from schemas.baseline_model.days import part_within
 from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN
 from schemas.baseline_model.usage import Array, Usage

@@ -18,10 +18,8 @@ from jobs.queries.events.settlement import MeasuredRow, SettledRow
 from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import summary as summary_queries
 from jobs.summaries.rows import fetch, fetch_binary
-from jobs.transforms.events.performance import (
-    SIGNS,
-    cuts,
-)
+from jobs.transforms.events.performance import SIGNS
+from jobs.transforms.events.usage import cuts
 from schemas.archive.folder import ArchiveFolder
 from schemas.baseline_model.days import Occasion, Slots
 from schemas.baseline_model.usage import Usage, chunks

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.transforms.events.interval_energies import Energies, energies
-from jobs.transforms.events.performance import counted_hours
 from jobs.transforms.events.report_intervals import ReportInterval, ReportPlan, cells_of, intervals_of
 from jobs.transforms.events.settlement_reports import (
     Measured,
@@ -23,6 +22,7 @@ from jobs.transforms.events.settlement_reports import (
     requested_reports,
     rounded_sums,
 )
+from jobs.transforms.events.usage import counted_hours
 from schemas.baseline_model.days import part_within
 from schemas.openadr import EventRequest, ReportDescriptor
 from schemas.times.time_ranges import TimeRange

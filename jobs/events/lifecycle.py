@@ -145,111 +145,111 @@ def _release(
     connection.execute(event_changed(event_id))
 
 
-def _share(connection: Connection, row: EventToNotify, now: datetime, sharing: Sharing) -> int:
-    newcomers = _newcomers(connection, row, now, sharing.rest, sharing.gone_after)
-    if newcomers.is_empty() and _is_balanced(connection, row):
+def _share(connection: Connection, event: EventToNotify, now: datetime, sharing: Sharing) -> int:
+    newcomers = _newcomers(connection, event, now, sharing.rest, sharing.gone_after)
+    if newcomers.is_empty() and _is_balanced(connection, event):
         return 0
-    with sharing.notifier.notifying_of_shares(connection, [row.event_id], now):
-        return _share_among(connection, row, newcomers, now, sharing)
+    with sharing.notifier.notifying_of_shares(connection, [event.event_id], now):
+        return _share_among(connection, event, newcomers, now, sharing)
 
 
 def _share_among(
-    connection: Connection, row: EventToNotify, newcomers: pl.DataFrame, now: datetime, sharing: Sharing
+    connection: Connection, event: EventToNotify, newcomers: pl.DataFrame, now: datetime, sharing: Sharing
 ) -> int:
     """Share an event out anew; returns the number of VENs notified."""
-    parts = fetch(connection, event_queries.shares(row.event_id), ShareFrame)
-    chosen = _shares_to_notify(row, parts, newcomers)
-    vens_with_announced_share = _vens_without_need(connection, row, parts, chosen, now)
-    if connection.execute(event_queries.hold_event(row.event_id)).first() is None:
+    parts = fetch(connection, event_queries.shares(event.event_id), ShareFrame)
+    chosen = _shares_to_notify(event, parts, newcomers)
+    vens_with_announced_share = _vens_without_need(connection, event, parts, chosen, now)
+    if connection.execute(event_queries.hold_event(event.event_id)).first() is None:
         return 0
-    if row.shared_reduction_kw != row.wanted_kw:
-        connection.execute(event_queries.set_shared(row.event_id, row.wanted_kw))
-        connection.execute(event_changed(row.event_id))
-    _keep_shares(connection, row, chosen.filter(pl.col("ven_id").is_in(vens_with_announced_share)), now)
+    if event.shared_reduction_kw != event.wanted_kw:
+        connection.execute(event_queries.set_shared(event.event_id, event.wanted_kw))
+        connection.execute(event_changed(event.event_id))
+    _keep_shares(connection, event, chosen.filter(pl.col("ven_id").is_in(vens_with_announced_share)), now)
     chosen = chosen.filter(~pl.col("ven_id").is_in(vens_with_announced_share))
     if chosen.is_empty():
         return 0
     ven_ids = chosen.get_column("ven_id").to_list()
-    connection.execute(event_queries.expire_commands(row.event_id, ven_ids))
+    connection.execute(event_queries.expire_commands(event.event_id, ven_ids))
     connection.execute(event_queries.expire_restores(ven_ids))
     connection.execute(event_queries.bring_restores_forward(ven_ids, now))
-    terms = EventTerms(row.event_id, row.start_time, row.end_time, row.load_types)
+    terms = EventTerms(event.event_id, event.start_time, event.end_time, event.load_types)
     asked = _asking(connection, terms, chosen, now, sharing.gone_after)
-    _write_parts(connection, row, chosen, asked, now)
-    _send(connection, [*_taken_over(connection, row, ven_ids, now, sharing.notifier), *asked])
-    connection.execute(event_changed(row.event_id))
+    _write_parts(connection, event, chosen, asked, now)
+    _send(connection, [*_taken_over(connection, event, ven_ids, now, sharing.notifier), *asked])
+    connection.execute(event_changed(event.event_id))
     return chosen.height
 
 
-def _shares_to_notify(row: EventToNotify, parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
+def _shares_to_notify(event: EventToNotify, parts: pl.DataFrame, newcomers: pl.DataFrame) -> pl.DataFrame:
     """Shares to send: of newcomers, of VENs whose share has changed, and of VENs with an outdated notice.
 
     What was changed is shared out exactly; only newcomers may make the shares exceed the request. A step of
     intervals is shared out evenly, as announced to VENs that understand them.
     """
-    most_excess = NEGLIGIBLE if _is_changed(row) else MOST_EXCESS
-    is_step = _is_changed(row) and row.intervals is not None
-    chosen = changed_shares(parts, newcomers, row.wanted_kw, most_excess, is_fair=is_step)
-    outdated_notices = parts.filter(_has_outdated_notice(row)).select(chosen.columns)
+    most_excess = NEGLIGIBLE if _is_changed(event) else MOST_EXCESS
+    is_step = _is_changed(event) and event.intervals is not None
+    chosen = changed_shares(parts, newcomers, event.wanted_kw, most_excess, is_fair=is_step)
+    outdated_notices = parts.filter(_has_outdated_notice(event)).select(chosen.columns)
     return pl.concat([chosen, outdated_notices.join(chosen, on="ven_id", how="anti")]).sort("ven_id")
 
 
-def _has_outdated_notice(row: EventToNotify) -> pl.Expr:
+def _has_outdated_notice(event: EventToNotify) -> pl.Expr:
     """Whether a VEN was notified of another end, or of terms that were changed since."""
-    has_other_end = (pl.col("told_end_time") != pl.lit(row.end_time)).fill_null(value=False)
-    has_other_terms = pl.col("told_terms_revision").fill_null(0) != pl.lit(row.terms_revision)
+    has_other_end = (pl.col("told_end_time") != pl.lit(event.end_time)).fill_null(value=False)
+    has_other_terms = pl.col("told_terms_revision").fill_null(0) != pl.lit(event.terms_revision)
     is_otherwise: pl.Expr = has_other_end | has_other_terms
     return is_otherwise
 
 
 def _vens_without_need(
-    connection: Connection, row: EventToNotify, parts: pl.DataFrame, chosen: pl.DataFrame, now: datetime
+    connection: Connection, event: EventToNotify, parts: pl.DataFrame, chosen: pl.DataFrame, now: datetime
 ) -> list[str]:
     """VENs that need no new command, since their last one had all intervals."""
-    if row.intervals is None or not _is_changed(row):
+    if event.intervals is None or not _is_changed(event):
         return []
-    in_it = parts.filter(~_has_outdated_notice(row))
+    in_it = parts.filter(~_has_outdated_notice(event))
     return vens_with_announced_share(
-        connection, row.event_id, chosen.join(in_it, on="ven_id", how="semi"), now
+        connection, event.event_id, chosen.join(in_it, on="ven_id", how="semi"), now
     )
 
 
-def _keep_shares(connection: Connection, row: EventToNotify, shares: pl.DataFrame, now: datetime) -> None:
+def _keep_shares(connection: Connection, event: EventToNotify, shares: pl.DataFrame, now: datetime) -> None:
     """Store the shares of VENs that need no command."""
     if shares.is_empty():
         return
-    parts = shares.with_columns(event_id=pl.lit(row.event_id), status=pl.lit("notified"))
+    parts = shares.with_columns(event_id=pl.lit(event.event_id), status=pl.lit("notified"))
     whole = _whole(parts, EventParticipationFrame)
     write(connection, whole, event_participations, term_queries.merge_shares)
     _write_shares(connection, parts, now)
-    connection.execute(event_changed(row.event_id))
+    connection.execute(event_changed(event.event_id))
 
 
-def _is_changed(row: EventToNotify) -> bool:
+def _is_changed(event: EventToNotify) -> bool:
     """Whether people have changed what an event asks for since it was shared out."""
-    return row.shared_reduction_kw is not None and row.shared_reduction_kw != row.wanted_kw
+    return event.shared_reduction_kw is not None and event.shared_reduction_kw != event.wanted_kw
 
 
 def _newcomers(
-    connection: Connection, row: EventToNotify, now: datetime, rest: Rest, gone_after: timedelta | None
+    connection: Connection, event: EventToNotify, now: datetime, rest: Rest, gone_after: timedelta | None
 ) -> pl.DataFrame:
     """VENs to notify: `ven_id`, `available_kw`. Stores how many VENs are passed over, if that has changed."""
-    query = candidates.asked_vens(AskedEvent.of(row), now, rest, gone_after)
+    query = candidates.asked_vens(AskedEvent.of(event), now, rest, gone_after)
     rows = fetch(connection, query, CandidateFrame)
     counts = rows.filter(pl.col("reason").is_not_null()).select("reason", "vens")
     notes = candidates.passed_over_notes(counts.iter_rows())
-    if notes != row.notes:
-        connection.execute(event_queries.set_notes(row.event_id, notes))
-        connection.execute(event_changed(row.event_id))
+    if notes != event.notes:
+        connection.execute(event_queries.set_notes(event.event_id, notes))
+        connection.execute(event_changed(event.event_id))
     return rows.filter(pl.col("reason").is_null()).select("ven_id", "available_kw")
 
 
-def _is_balanced(connection: Connection, row: EventToNotify) -> bool:
+def _is_balanced(connection: Connection, event: EventToNotify) -> bool:
     """Whether no VEN needs a command; a cheap test, as it is nearly always so."""
-    balance = event_queries.balance(row.event_id, row.end_time, row.terms_revision).one(connection)
-    if _is_changed(row) or balance.outdated_notices:
+    balance = event_queries.balance(event.event_id, event.end_time, event.terms_revision).one(connection)
+    if _is_changed(event) or balance.outdated_notices:
         return False
-    requested_kw = row.wanted_kw
+    requested_kw = event.wanted_kw
     wanted_kw = min(requested_kw, balance.available_kw)
     is_enough = balance.given_kw >= wanted_kw - NEGLIGIBLE * requested_kw
     return is_enough and balance.given_kw <= requested_kw * (1 + MOST_EXCESS)
@@ -257,19 +257,19 @@ def _is_balanced(connection: Connection, row: EventToNotify) -> bool:
 
 def _write_parts(
     connection: Connection,
-    row: EventToNotify,
+    event: EventToNotify,
     chosen: pl.DataFrame,
     asked: Sequence[NewCommand],
     now: datetime,
 ) -> None:
     at = pl.lit(now).cast(pl.Datetime("us", "UTC"))
     parts = chosen.with_columns(
-        event_id=pl.lit(row.event_id),
+        event_id=pl.lit(event.event_id),
         status=pl.lit("notified"),
         notified_at=at,
-        told_end_time=pl.lit(row.end_time).cast(pl.Datetime("us", "UTC")),
-        told_terms_revision=pl.lit(row.terms_revision, pl.Int32),
-        told_load_types=pl.lit(_json(row.load_types), pl.String),
+        told_end_time=pl.lit(event.end_time).cast(pl.Datetime("us", "UTC")),
+        told_terms_revision=pl.lit(event.terms_revision, pl.Int32),
+        told_load_types=pl.lit(_json(event.load_types), pl.String),
     ).join(_command_ids(asked), on="ven_id", how="left", maintain_order="left")
     write(
         connection, _whole(parts, EventParticipationFrame), event_participations, event_queries.merge_notified
@@ -336,14 +336,18 @@ def _write_shares(connection: Connection, parts: pl.DataFrame, now: datetime) ->
 
 
 def _taken_over(
-    connection: Connection, row: EventToNotify, notified_ids: Sequence[str], now: datetime, notifier: Notifier
+    connection: Connection,
+    event: EventToNotify,
+    notified_ids: Sequence[str],
+    now: datetime,
+    notifier: Notifier,
 ) -> list[NewCommand]:
     """VENs that this event has taken from others are released there: a `restore` for each."""
     restores: list[NewCommand] = []
-    rows = event_queries.participations_lost_to(row, notified_ids).all(connection)
-    for loser_id, lost in groupby(rows, lambda row: row.event_id):
+    rows = event_queries.participations_lost_to(event, notified_ids).all(connection)
+    for loser_id, lost in groupby(rows, lambda part: part.event_id):
         taken = list(lost)
-        ven_ids = [row.ven_id for row in taken]
+        ven_ids = [part.ven_id for part in taken]
         with notifier.notifying_of_shares(connection, [loser_id], now):
             connection.execute(event_queries.finish(loser_id, now, ven_ids))
         connection.execute(event_queries.expire_commands(loser_id, ven_ids))
@@ -407,17 +411,17 @@ def _load_command(
     return new_command("shedLoad", ven_id, data, now=now + AFTERWARDS, expires_at=terms.end_time)
 
 
-def _event_command(row: EventTerms, ven_id: str, requested_kw: float, *, now: datetime) -> NewCommand:
+def _event_command(event: EventTerms, ven_id: str, requested_kw: float, *, now: datetime) -> NewCommand:
     """Start and end for VENs that read them; for those that act on receipt, the seconds that are left."""
-    left = row.end_time - max(row.start_time, now)
+    left = event.end_time - max(event.start_time, now)
     data = {
-        "event_id": row.event_id,
-        "start_ts": row.start_time.timestamp(),
-        "end_ts": row.end_time.timestamp(),
+        "event_id": event.event_id,
+        "start_ts": event.start_time.timestamp(),
+        "end_ts": event.end_time.timestamp(),
         "duration_s": max(1, round(left.total_seconds())),
         "requestedReductionKw": requested_kw,
     }
-    return new_command("event", ven_id, data, now=now + AFTERWARDS, expires_at=row.end_time)
+    return new_command("event", ven_id, data, now=now + AFTERWARDS, expires_at=event.end_time)
 
 
 def _restores(event_id: str, end_time: datetime, ven_ids: Iterable[str], now: datetime) -> list[NewCommand]:
@@ -452,5 +456,5 @@ def _whole(frame: pl.DataFrame, model: type[Frame]) -> pl.DataFrame:
     return frame.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in missing.items())
 
 
-def _course(row: DueEvent | EventToNotify) -> Course:
-    return Course(row.status, row.start_time, row.end_time, row.started_at, row.ended_at)
+def _course(event: DueEvent | EventToNotify) -> Course:
+    return Course(event.status, event.start_time, event.end_time, event.started_at, event.ended_at)

@@ -65,8 +65,8 @@ def move_events_on(connection: Connection, now: datetime) -> int:
     for row in due:
         _move(connection, row, now)
     cancelled = event_queries.cancelled_events(now).all(connection)
-    for event in cancelled:
-        _release(connection, event.event_id, event.end_time, event.ended_at, now)
+    for row in cancelled:
+        _release(connection, row, row.ended_at or now, now)
     return len(due) + len(cancelled)
 
 
@@ -126,23 +126,21 @@ def _move(connection: Connection, row: DueEvent, now: datetime) -> None:
     event = advanced(_course(row), now)
     connection.execute(event_queries.move(row.event_id, event.status, event.started_at, event.ended_at))
     if event.status in OVER:
-        _release(connection, row.event_id, row.end_time, event.ended_at or now, now)
+        _release(connection, row, event.ended_at or now, now)
     else:
         connection.execute(event_changed(row.event_id))
 
 
-def _release(
-    connection: Connection, event_id: str, end_time: datetime, ended_at: datetime, now: datetime
-) -> None:
+def _release(connection: Connection, event: DueEvent, ended_at: datetime, now: datetime) -> None:
     """The event is over, by time, stop or cancel: every VEN that was notified of it is sent a `restore`.
 
     Also at the end in its last command: VENs in the field count from receipt, some for longer.
     """
-    ven_ids = connection.execute(event_queries.notified_vens(event_id)).scalars().all()
-    connection.execute(event_queries.finish(event_id, ended_at))
-    connection.execute(event_queries.expire_commands(event_id))
-    _send(connection, _restores(event_id, end_time, ven_ids, now))
-    connection.execute(event_changed(event_id))
+    ven_ids = connection.execute(event_queries.notified_vens(event.event_id)).scalars().all()
+    connection.execute(event_queries.finish(event.event_id, ended_at))
+    connection.execute(event_queries.expire_commands(event.event_id))
+    _send(connection, _restores(event.event_id, event.end_time, ven_ids, now))
+    connection.execute(event_changed(event.event_id))
 
 
 def _share(connection: Connection, event: EventToNotify, now: datetime, sharing: Sharing) -> int:
@@ -344,7 +342,7 @@ def _taken_over(
 ) -> list[NewCommand]:
     """VENs that this event has taken from others are released there: a `restore` for each."""
     restores: list[NewCommand] = []
-    rows = event_queries.participations_lost_to(event, notified_ids).all(connection)
+    rows = event_queries.participations_lost_to(AskedEvent.of(event), notified_ids).all(connection)
     for loser_id, lost in groupby(rows, lambda part: part.event_id):
         taken = list(lost)
         ven_ids = [part.ven_id for part in taken]

@@ -65,8 +65,8 @@ class Rest(Struct, frozen=True):
     most_per_day: int = 6
 
 
-class Timed(Protocol):
-    """An event with its time."""
+class Selecting(Targeted, Protocol):
+    """An event, stored or planned, with all that determines its candidates."""
 
     @property
     def event_id(self) -> str: ...
@@ -74,11 +74,6 @@ class Timed(Protocol):
     def start_time(self) -> datetime: ...
     @property
     def end_time(self) -> datetime: ...
-
-
-class Selecting(Timed, Targeted, Protocol):
-    """An event, stored or planned, with all that determines its candidates."""
-
     @property
     def priority(self) -> int: ...
     @property
@@ -235,7 +230,7 @@ def _elsewhere(event: AskedEvent) -> Relation:
     )
 
 
-def overlaps(event: Timed) -> ColumnElement[bool]:
+def overlaps(event: AskedEvent) -> ColumnElement[bool]:
     """Select other events that are scheduled or run at the same time."""
     return and_(
         events.c.event_id != event.event_id,

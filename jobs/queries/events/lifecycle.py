@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,7 +26,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from schemas.db.queries import Query, Relation, fields_of
-from schemas.demand_response.candidates import EventDirection, Timed, overlaps
+from schemas.demand_response.candidates import AskedEvent, EventDirection, overlaps
 from schemas.demand_response.event_requests import requested_kw
 from schemas.demand_response.groups import OneOf, load_type
 from schemas.devices.load_values import is_enabled, is_gone, shed_capability_kw, with_settings
@@ -67,23 +67,15 @@ def due_events(now: datetime) -> Query[DueEvent]:
     return Query(DueEvent, due.order_by(events.c.event_id).with_for_update())
 
 
-class CancelledEvent(NamedTuple):
-    """A cancelled event; `ended_at`: when it was cancelled."""
-
-    event_id: str
-    end_time: datetime
-    ended_at: datetime
-
-
-def cancelled_events(now: datetime) -> Query[CancelledEvent]:
+def cancelled_events(now: datetime) -> Query[DueEvent]:
     """Events that are cancelled, but not yet for the VENs that take part; until the planned end also those of
     which only VENs that have opted out are still to be released.
     """
     live = select(PART.event_id).where(is_live(PART.status))
     opted_out = exists().where(PART.event_id == events.c.event_id, _has_opted_out_only())
     is_due = or_(events.c.event_id.in_(live), and_(events.c.end_time > now, opted_out))
-    cancelled = select(*fields_of(CancelledEvent, events)).where(events.c.status == "cancelled", is_due)
-    return Query(CancelledEvent, cancelled.order_by(events.c.event_id))
+    cancelled = select(*fields_of(DueEvent, events)).where(events.c.status == "cancelled", is_due)
+    return Query(DueEvent, cancelled.order_by(events.c.event_id))
 
 
 def _has_opted_out_only() -> ColumnElement[bool]:
@@ -269,14 +261,7 @@ class LostParticipation(NamedTuple):
     ven_id: str
 
 
-class Ranked(Timed, Protocol):
-    """An event with its time and its priority."""
-
-    @property
-    def priority(self) -> int: ...
-
-
-def participations_lost_to(event: Ranked, ven_ids: Sequence[str]) -> Query[LostParticipation]:
+def participations_lost_to(event: AskedEvent, ven_ids: Sequence[str]) -> Query[LostParticipation]:
     """Those of some VENs, now in this event, that also have a part in ones that overlap and come after it."""
     lost = (
         select(events.c.event_id, events.c.end_time, PART.ven_id)

@@ -397,7 +397,7 @@ def one_alone(
     occasion: Occasion,
     calendar: Calendar,
 ) -> pl.DataFrame:
-    """From nothing but what this baseline is said to need."""
+    """From only the data that this baseline declares."""
     ranges = days_of(occasion, calendar, [name]).needed()
     in_any = [pl.col("slot").is_between(part.start, part.end, closed="left") for part in ranges]
     history = frame(histories).filter(pl.any_horizontal(in_any))

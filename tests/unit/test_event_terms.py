@@ -1,4 +1,4 @@
-"""What commands say of events with intervals, a direction, limits, and spread starts and returns."""
+"""The commands of events with intervals, a direction, limits, and spread starts and returns."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

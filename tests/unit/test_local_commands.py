@@ -31,7 +31,7 @@ OLD = next(home for home in HOMES if dialect_of(home).is_shared)
 
 @dataclass
 class Ven:
-    """One VEN that is told things at a time that the test sets."""
+    """One VEN that gets commands at times of the test."""
 
     home: Household = NEW
     behaviour: ResponseBehaviour = OBEDIENT
@@ -131,7 +131,7 @@ def test_a_report_in_an_event_says_what_it_is_asked_and_gives() -> None:
 
 
 def test_after_an_event_a_brief_ven_says_that_its_loads_shed_nothing() -> None:
-    """Silence keeps what was said before: a load that sheds no more must say so."""
+    """A missing value keeps the last one: a load that stops shedding must report that."""
     brief = next(home for home in HOMES if dialect_of(home).is_brief and home.read(EVENING).loads)
     ven = Ven(brief)
     ven.tell("event", **event())

@@ -174,7 +174,7 @@ def _share_among(
     terms = EventTerms(event.event_id, event.start_time, event.end_time, event.load_types)
     asked = _asking(connection, terms, chosen, now, sharing.gone_after)
     _write_parts(connection, event, chosen, asked, now)
-    _send(connection, [*_taken_over(connection, event, ven_ids, now, sharing.notifier), *asked])
+    _send(connection, [*_superseded(connection, event, ven_ids, now, sharing.notifier), *asked])
     connection.execute(event_changed(event.event_id))
     return chosen.height
 
@@ -333,7 +333,7 @@ def _write_shares(connection: Connection, parts: pl.DataFrame, now: datetime) ->
     write(connection, shares, event_shares, merging_queries.replace)
 
 
-def _taken_over(
+def _superseded(
     connection: Connection,
     event: EventToNotify,
     notified_ids: Sequence[str],

@@ -134,13 +134,13 @@ def _next_day(connection: Connection, closed: TimeRange) -> date | None:
 
 def _firsts(connection: Connection, table: Table, within: TimeRange) -> Iterator[datetime]:
     """Return the first instants with rows in a range: of the partitions by time, and of the default one."""
-    is_actual = False
+    is_found = False
     for each in partitions_of(connection, table):
-        if not each.is_default and (is_actual or not overlap(each.within, within)):
+        if not each.is_default and (is_found or not overlap(each.within, within)):
             continue
         first = connection.execute(queries.first_ts(each.name, within)).scalar_one()
         if first is not None:
-            is_actual = True
+            is_found = True
             yield first
 
 

@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Row
-
 from schemas.openadr import ObjectType
 
 Object = dict[str, Any]
@@ -23,14 +21,14 @@ class StoredObject(Protocol):
     def modified_at(self) -> datetime: ...
 
 
-class OwnedObject(StoredObject, Protocol):
-    """An object that belongs to a client."""
+class StoredReport(StoredObject, Protocol):
+    """What is shown of a row of reports."""
 
     @property
     def client_id(self) -> str: ...
 
 
-def shown(row: Row[Any] | StoredObject, object_type: ObjectType) -> Object:
+def shown(row: StoredObject, object_type: ObjectType) -> Object:
     """A stored object with the metadata of this server."""
     return {
         **row.body,
@@ -41,7 +39,7 @@ def shown(row: Row[Any] | StoredObject, object_type: ObjectType) -> Object:
     }
 
 
-def shown_report(row: Row[Any] | OwnedObject) -> Object:
+def shown_report(row: StoredReport) -> Object:
     """A stored report, with its client."""
     return {**shown(row, "REPORT"), "clientID": row.client_id}
 

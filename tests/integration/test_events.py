@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.events.lifecycle import follow_participations, move_events_on, share_out
-from jobs.queries.events import lifecycle as event_queries
+from jobs.queries.events import following as following_queries
 from jobs.running.runner import Runner
 from jobs.running.schedule import Job, Step
 from jobs.summaries.models import FollowedPartFrame
@@ -1122,10 +1122,10 @@ def test_only_what_may_have_moved_on_is_read_and_all_that_has(
     )
     now = START + timedelta(minutes=10)
     with engine.connect() as own:
-        events = own.execute(event_queries.followed_events()).all()
+        events = following_queries.followed_events().all(own)
         assert [event.event_id for event in events] == ["e0", "e1"]
         every, some = (
-            fetch(own, event_queries.followed_parts(events, now, only_news=only_news), FollowedPartFrame)
+            fetch(own, following_queries.followed_parts(events, now, only_news=only_news), FollowedPartFrame)
             for only_news in (False, True)
         )
     moved = followed(every, now)

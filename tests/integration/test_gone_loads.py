@@ -247,7 +247,7 @@ def test_events_ask_for_nothing_that_is_gone(
     )
     with engine.begin() as own:
         own.execute(remove_load("a", "removed", later, NOW))
-        [event] = own.execute(event_queries.events_to_notify(NOW)).all()
+        [event] = event_queries.events_to_notify(NOW).all(own)
         query = asked_vens(AskedEvent.of(event), NOW, Rest(HOUR, 9), gone_after)
         assert fetch(own, query, CandidateFrame).rows() == [("a", expected_kw, None, 1)]
         [[shed_kw]] = own.execute(

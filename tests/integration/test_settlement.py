@@ -493,7 +493,7 @@ def measured_vens(records: DatabaseRecords, event: MeasuredEvent) -> pl.DataFram
 
 
 def event_of(connection: Connection) -> MeasuredEvent:
-    return MeasuredEvent.of(connection.execute(settlement_queries.ended_event("e")).one())
+    return MeasuredEvent.of(settlement_queries.ended_event("e").one(connection))
 
 
 def test_two_schedulers_settle_once(

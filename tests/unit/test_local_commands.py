@@ -189,7 +189,7 @@ def test_set_load_takes_effect_in_what_is_reported_and_in_how_it_is_shed() -> No
     assert ven.load(last, 300).shed_kw == 0
     assert ven.load(first, 300).shed_kw == pytest.approx(0.2)
     ven.tell("setLoad", loadId=last, capacityKw=0.1)
-    entry = load_entry(ven.load(last, 300))
+    entry: Any = load_entry(ven.load(last, 300))
     assert (entry["enabled"], entry["priority"], entry["capacityKw"]) == (False, 0, 0.1)
     assert entry["currentPowerKw"] <= 0.1
     ven.tell("setLoad", loadId=last, enabled=None, priority=None, capacityKw=None)

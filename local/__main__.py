@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None, root: Path = REPOSITORY) -> int:
     options = parse_options(arguments)
     console = Console(highlight=False, soft_wrap=True)
 
-    def say(line: str) -> None:
+    def announce(line: str) -> None:
         try:
             console.print(line)
         except OSError:  # the terminal is gone; services have still to be stopped
@@ -32,11 +32,11 @@ def main(arguments: list[str] | None = None, root: Path = REPOSITORY) -> int:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # ignored under nohup
             signal.signal(number, _interrupt)
     try:
-        Stack(options, say, root).run()
+        Stack(options, announce, root).run()
     except KeyboardInterrupt:
-        say("stopped")
+        announce("stopped")
     except StartError as error:
-        say(f"[bold red]{escape(with_cause(error, options.data_dir, options.needed_mb))}[/]")
+        announce(f"[bold red]{escape(with_cause(error, options.data_dir, options.needed_mb))}[/]")
         return error.exit_code
     return 0
 

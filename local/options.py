@@ -76,9 +76,9 @@ def data_dir_of(name: str, root: Path = REPOSITORY) -> Path:
 def parse_options(arguments: list[str] | None = None) -> Options:
     """Read the command line; exit with a message on what to change when it is invalid."""
     parser = _parser()
-    words_given = sys.argv[1:] if arguments is None else arguments
-    words = vars(parser.parse_args(words_given))
-    command = _command(words.pop("make"), words_given)
+    command_line = sys.argv[1:] if arguments is None else arguments
+    words = vars(parser.parse_args(command_line))
+    command = _command(words.pop("make"), command_line)
     origins = tuple(words.pop("cors_origin"))
     data_dir = words.pop("data_dir") or default_data_dir(has_fixtures=words["fixtures"])
     options = Options(data_dir=data_dir, cors_origins=origins, command=command, **words)
@@ -89,11 +89,11 @@ def parse_options(arguments: list[str] | None = None) -> Options:
     return options
 
 
-def _command(make_target: str | None, words_given: list[str]) -> str:
+def _command(make_target: str | None, command_line: list[str]) -> str:
     """The command line; with `--make TARGET` it is `make TARGET ARGS=...`, of the words after that."""
     if make_target is None:
-        return shlex.join([*program_name("local").split(), *words_given])
-    make_arguments = words_given[words_given.index("--make") + 2 :]
+        return shlex.join([*program_name("local").split(), *command_line])
+    make_arguments = command_line[command_line.index("--make") + 2 :]
     return f"make {make_target}" + (f" ARGS={shlex.join(make_arguments)}" if make_arguments else "")
 
 

@@ -29,9 +29,9 @@ _EVENT_KW_EACH = 0.5
 class Stack:
     """Everything that `python -m local` runs."""
 
-    def __init__(self, options: Options, say: Callable[[str], None], root: Path = REPOSITORY) -> None:
+    def __init__(self, options: Options, announce: Callable[[str], None], root: Path = REPOSITORY) -> None:
         self._options = options
-        self._say = say
+        self._announce = announce
         self._postgres = postgres_server(options)
         self._broker = broker(options)
         self._urls = {
@@ -54,7 +54,7 @@ class Stack:
             require_space(self._options.data_dir, self._options.needed_mb)
             self._remove_ready_file()
             guardian = Guardian(lock)
-            supervisor = Supervisor(guardian, self._say, self._write_ready_file)
+            supervisor = Supervisor(guardian, self._announce, self._write_ready_file)
             try:
                 self._start(supervisor)
                 supervisor.watch()
@@ -64,17 +64,17 @@ class Stack:
                 guardian.dismiss()
 
     def _start(self, supervisor: Supervisor) -> None:
-        self._say(f"data and logs in {escape(str(self._options.data_dir))}")
+        self._announce(f"data and logs in {escape(str(self._options.data_dir))}")
         supervisor.start(self._postgres)
         self._postgres.ensure_database(DATABASE)
-        self._say(f"{escape(self._postgres.title)} runs; migrating")
+        self._announce(f"{escape(self._postgres.title)} runs; migrating")
         supervisor.run(self._programs.migration(), "the migration")
         supervisor.start(self._broker)
-        self._say(f"the broker is {escape(self._broker.title)}; starting ingest, jobs and serving")
+        self._announce(f"the broker is {escape(self._broker.title)}; starting ingest, jobs and serving")
         for program in (self._programs.ingest(), self._programs.jobs(), self._programs.serving()):
             supervisor.start(program)
         if self._options.fixtures:
-            self._say("loading the fixtures")
+            self._announce("loading the fixtures")
             supervisor.run(self._programs.fixtures(), "loading the fixtures")
         self._start_fleet(supervisor)
         self._is_ready = True
@@ -84,7 +84,7 @@ class Stack:
     def _start_fleet(self, supervisor: Supervisor) -> None:
         options = self._options
         if options.fleet and options.backfill:
-            self._say(f"sending the last {options.backfill:g} h of {options.fleet} VENs")
+            self._announce(f"sending the last {options.backfill:g} h of {options.fleet} VENs")
             supervisor.run(self._programs.backfill(), "the backfill")
         if options.fleet:
             supervisor.start(self._programs.fleet())
@@ -108,30 +108,32 @@ class Stack:
 
     def _print_urls(self) -> None:
         api = self._urls["http_url"]
-        self._say("[bold green]ready[/]; Ctrl-C stops everything")
-        self._say(f"  {api}/ is the dashboard, {api}/docs the API to try")
-        self._say(f"  curl {api}/api/stats/network")
-        self._say(f"  curl '{api}/api/stats/network/history?granularity=5m'")
+        self._announce("[bold green]ready[/]; Ctrl-C stops everything")
+        self._announce(f"  {api}/ is the dashboard, {api}/docs the API to try")
+        self._announce(f"  curl {api}/api/stats/network")
+        self._announce(f"  curl '{api}/api/stats/network/history?granularity=5m'")
         if self._options.fixtures:
-            self._say(f"  curl {api}/api/vens/summary   # and docs/fixtures.md")
+            self._announce(f"  curl {api}/api/vens/summary   # and docs/fixtures.md")
         if self._options.fleet:
-            self._say(f"  curl {api}/api/vens/ven-0001/loads")
+            self._announce(f"  curl {api}/api/vens/ven-0001/loads")
         if self._options.openadr_fleet:
-            self._say(f"  curl {api}/api/vens/openadr-0001/loads   # speaks OpenADR: docs/openadr.md")
+            self._announce(f"  curl {api}/api/vens/openadr-0001/loads   # speaks OpenADR: docs/openadr.md")
         if self._options.fleet or self._options.openadr_fleet:
-            self._say(f"an event, now and for {_EVENT_MINUTES} minutes:")
-            self._say(escape(f"  {event_command(api, self._options.fleet + self._options.openadr_fleet)}"))
-            self._say("and its progress:")
-            self._say(f"  curl {api}/api/events/current")
+            self._announce(f"an event, now and for {_EVENT_MINUTES} minutes:")
+            self._announce(
+                escape(f"  {event_command(api, self._options.fleet + self._options.openadr_fleet)}")
+            )
+            self._announce("and its progress:")
+            self._announce(f"  curl {api}/api/events/current")
         if self._options.fleet:
-            self._say(
+            self._announce(
                 f"the fleet breaks one report in {round(1 / BROKEN)}, and sends others late or twice,"
                 " on purpose; rejected messages, by reason:"
             )
-            self._say(escape(f"  {rejected_command(self._urls['database_url'])}"))
-        self._say(f"  database  {self._urls['database_url']}")
-        self._say(f"  MQTT      {self._urls['mqtt_url']} (3.1.1), {self._urls['mqtt5_url']} (5)")
-        self._say(f"  logs      {self._options.data_dir.resolve() / 'logs'}")
+            self._announce(escape(f"  {rejected_command(self._urls['database_url'])}"))
+        self._announce(f"  database  {self._urls['database_url']}")
+        self._announce(f"  MQTT      {self._urls['mqtt_url']} (3.1.1), {self._urls['mqtt5_url']} (5)")
+        self._announce(f"  logs      {self._options.data_dir.resolve() / 'logs'}")
 
 
 def rejected_command(database_url: str) -> str:

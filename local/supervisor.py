@@ -25,10 +25,10 @@ class Supervisor:
     """The services of one stack. Its methods belong to the main thread, which forks."""
 
     def __init__(
-        self, guardian: Guardian, say: Callable[[str], None], on_change: Callable[[dict[str, int]], None]
+        self, guardian: Guardian, announce: Callable[[str], None], on_change: Callable[[dict[str, int]], None]
     ) -> None:
         self._guardian = guardian
-        self._say = say
+        self._announce = announce
         self._on_change = on_change
         self._services: list[Service] = []
         self._failures: dict[str, int] = {}
@@ -76,7 +76,7 @@ class Supervisor:
     def stop_all(self) -> None:
         """Stop the services, the last started first."""
         for service in reversed(self._services):
-            self._say(f"stopping {service.name}")
+            self._announce(f"stopping {service.name}")
             service.stop()
             self._guardian.forget(service.pid)
 
@@ -108,9 +108,11 @@ class Supervisor:
         self._plan_restart(service.name)
 
     def _report(self, name: str, child: Child) -> None:
-        self._say(f"[bold red]{name} died[/] with {describe_exit(child.exit_code)}; log: {child.command.log}")
+        self._announce(
+            f"[bold red]{name} died[/] with {describe_exit(child.exit_code)}; log: {child.command.log}"
+        )
         for line in child.last_lines():
-            self._say(f"  [dim]{name} |[/] {escape(line)}")
+            self._announce(f"  [dim]{name} |[/] {escape(line)}")
 
     def _plan_restart(self, name: str) -> None:
         now = time.monotonic()
@@ -118,7 +120,7 @@ class Supervisor:
         self._failures[name] = 1 if lived_s >= _GOOD_RUN_S else self._failures.get(name, 0) + 1
         pause_s = restart_pause_s(self._failures[name])
         self._due[name] = now + pause_s
-        self._say(f"{name} ran for {lived_s:.0f} s; restarting it in {pause_s:g} s")
+        self._announce(f"{name} ran for {lived_s:.0f} s; restarting it in {pause_s:g} s")
 
     def _restart_due(self) -> None:
         now = time.monotonic()
@@ -131,8 +133,8 @@ class Supervisor:
         try:
             self._launch(service)
         except StartError as error:
-            self._say(f"[bold red]{service.name} does not start:[/] {escape(str(error))}")
+            self._announce(f"[bold red]{service.name} does not start:[/] {escape(str(error))}")
             self._plan_restart(service.name)
             return
-        self._say(f"{service.name} runs again, process {service.pid}")
+        self._announce(f"{service.name} runs again, process {service.pid}")
         self._on_change(self.pids())

@@ -115,11 +115,11 @@ def run_command(
     }
     try:
         actions[options.command, getattr(options, "action", None)]()
-    except (*TAKEN, *UNKNOWN) as error:
+    except (*CONFLICTS, *UNKNOWN) as error:
         end_with_failure(str(error))
 
 
-TAKEN = (KeyNameTakenError, ClientIdTakenError, ConflictError)
+CONFLICTS = (KeyNameTakenError, ClientIdTakenError, ConflictError)
 UNKNOWN = (UnknownKeyError, UnknownClientError, NotFoundError)
 
 
@@ -145,7 +145,7 @@ class AuditedChange:
         )
         try:
             yield
-        except (*TAKEN, *UNKNOWN, InvalidRequestError) as error:
+        except (*CONFLICTS, *UNKNOWN, InvalidRequestError) as error:
             self._log.finish(audit_id, _status_of(error))
             raise
         self._log.finish(audit_id, done)
@@ -153,7 +153,7 @@ class AuditedChange:
 
 def _status_of(error: Exception) -> HTTPStatus:
     """Return the HTTP status of a request with that error."""
-    if isinstance(error, TAKEN):
+    if isinstance(error, CONFLICTS):
         return HTTPStatus.CONFLICT
     return HTTPStatus.NOT_FOUND if isinstance(error, UNKNOWN) else HTTPStatus.BAD_REQUEST
 

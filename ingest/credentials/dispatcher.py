@@ -135,8 +135,8 @@ class CredentialDispatcher(SideThread):
         if error := dynsec.failure_in([user]):
             return error
         is_there = dynsec.is_there(user)
-        if is_there and not dynsec.is_ours(user):
-            return dynsec.NOT_OURS
+        if is_there and not dynsec.is_managed(user):
+            return dynsec.FOREIGN_USER
         try:
             password = self._password(change) if change.enabled else None
         except UnreadablePasswordError as error:

@@ -17,7 +17,7 @@ PUBLISHED = ("oadr/meter", "ven/loads", "ven/status", "ven/ack")
 COMMANDS = "ven/cmd"
 NOT_FOUND = "Client not found"
 HARMLESS = {("createRole", "Role already exists"), ("getClient", NOT_FOUND)}
-NOT_OURS = "the broker has a user of that name, not created here: remove it, or give the VEN another id"
+FOREIGN_USER = "the broker has a user of that name, not created here: remove it, or give the VEN another id"
 
 Command = Mapping[str, Any]
 
@@ -94,7 +94,7 @@ def is_there(user: Response) -> bool:
     return user.error is None
 
 
-def is_ours(user: Response) -> bool:
+def is_managed(user: Response) -> bool:
     """Return whether the user was created here."""
     client = (user.data or {}).get("client", {})
     return role_of(client.get("username", "")) in [role.get("rolename") for role in client.get("roles", [])]

@@ -37,7 +37,7 @@ class Connection:
         self._link = link
         self._stream = Stream()
         self._ping_every_s = login.keepalive_s / 2
-        self._ping_at = self._heard_at = time.monotonic()
+        self._ping_at = self._received_at = time.monotonic()
         link.send(login.encode())
         answer, *self._early = self._await_answer()
         self.accepted = accepted = packets.read_connack(answer, login.version)
@@ -61,9 +61,9 @@ class Connection:
         data = self._link.exchange(min(self._wait_s(), within_s), reads=reads)
         now = time.monotonic()
         if data or not reads:
-            self._heard_at = now
-        elif now - self._heard_at > 3 * self._ping_every_s:
-            raise TimeoutError(f"the broker has been silent for {now - self._heard_at:.0f} s")
+            self._received_at = now
+        elif now - self._received_at > 3 * self._ping_every_s:
+            raise TimeoutError(f"the broker has been silent for {now - self._received_at:.0f} s")
         return self._stream.feed(data) if data else []
 
     def _wait_s(self) -> float:

@@ -71,15 +71,15 @@ class ReportDrain(SideThread):
 
     def _failed(self, error: Exception) -> None:
         self._metrics.commit_failed(WRITER)
-        reason, is_ours = str(error).strip(), not isinstance(error, psycopg.Error)
-        self._log.error("reports_failed", error=reason, retry_s=self._pause_s, exc_info=is_ours)
+        reason, is_own_fault = str(error).strip(), not isinstance(error, psycopg.Error)
+        self._log.error("reports_failed", error=reason, retry_s=self._pause_s, exc_info=is_own_fault)
         try:
             with self._open_inbox() as inbox:
                 inbox.probe(self._clock())
                 self._failures += 1
                 if self._failures >= REPORT_ATTEMPTS:
                     inbox.reject_oldest(
-                        RejectedError(FAULT if is_ours else "refused_by_database", reason or repr(error))
+                        RejectedError(FAULT if is_own_fault else "refused_by_database", reason or repr(error))
                     )
                     self._failures = 0
         except (psycopg.Error, WrongRevisionError) as away:

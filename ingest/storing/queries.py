@@ -124,7 +124,7 @@ SAMPLES = Keyed(
     table="ven_load_samples", key=("ven_id", "ts", "load_id"), columns=_LOAD_CONTENT, content=_LOAD_CONTENT
 )
 
-SAY_ABILITIES = (
+STORE_ABILITIES = (
     "INSERT INTO ven_abilities (ven_id, understands, said_at)"
     " SELECT ven_id, reported.understands::json, reported.said_at"
     " FROM unnest(%s::text[], %s::text[], %s::timestamptz[]) AS reported (ven_id, understands, said_at)"
@@ -232,7 +232,7 @@ ANSWER_COMMANDS = (
     " FROM open WHERE commands.ven_id = open.ven_id AND commands.command_id = open.command_id"
     " RETURNING commands.ven_id, commands.command_id, event_id"
 )
-KNOWN_COMMANDS = (
+EXISTING_COMMANDS = (
     "SELECT ven_id, command_id FROM commands JOIN unnest(%(ven_id)s::text[], %(command_id)s::text[])"
     " AS answer (ven_id, command_id) USING (ven_id, command_id)"
 )

@@ -18,7 +18,7 @@ from ingest.storing.store import Store
 FINAL = ("bad_field", "conflict", "load_conflict", "load_twice", "too_many_load_types", "unknown_command")
 """Reasons that no fix changes: another message, or the rest of the entry, is stored instead."""
 
-WHOLE_ENTRY = ("bad_load", "too_many_loads")
+ENTRY_REASONS = ("bad_load", "too_many_loads")
 """Reasons for which an entry is rejected as a whole."""
 
 AT_ONCE = 500
@@ -141,4 +141,4 @@ def _add_entries(batch: Batch, source: Source, quotas: Quotas) -> bool:
     stored_rows = batch.described if source.message.topic.startswith("ven/loads/") else batch.late_samples
     for load_id, row in rows.items():
         stored_rows[source.ven_id, source.ts, load_id] = (source, row)
-    return bool(rows) and not any(rejection.reason in WHOLE_ENTRY for rejection in rejections)
+    return bool(rows) and not any(rejection.reason in ENTRY_REASONS for rejection in rejections)

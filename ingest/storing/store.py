@@ -197,7 +197,7 @@ class Store:
             self._connection.execute(queries.NOTIFY_COMMANDS)
             self._connection.execute(queries.NOTIFY_EVENTS, [sorted({e for *_, e in answered if e})])
         if len(answered) < len(answers):
-            sent = set(self._connection.execute(queries.KNOWN_COMMANDS, values))
+            sent = set(self._connection.execute(queries.EXISTING_COMMANDS, values))
             for key in batch.answers.keys() - sent:
                 batch.reject_answer(batch.answers[key])
         return len(answered)
@@ -207,7 +207,7 @@ class Store:
         if batch.abilities:
             words = [(ven_id, *batch.abilities[ven_id]) for ven_id in sorted(batch.abilities)]
             ven_ids, times, understands = (list(column) for column in zip(*words, strict=True))
-            self._connection.execute(queries.SAY_ABILITIES, [ven_ids, understands, times])
+            self._connection.execute(queries.STORE_ABILITIES, [ven_ids, understands, times])
 
     def _insert(self, keyed: Keyed, rows: list[Row], batch_id: int, batch: Batch) -> list[tuple[Any, ...]]:
         """Insert rows in key order; returns the keys that were new."""

@@ -167,8 +167,10 @@ class Worker:
                 raise
             except Exception as error:
                 self._metrics.commit_failed()
-                is_ours = not isinstance(error, psycopg.Error)
-                self._log.error("store_failed", error=str(error).strip(), retry_s=delay_s, exc_info=is_ours)
+                is_own_fault = not isinstance(error, psycopg.Error)
+                self._log.error(
+                    "store_failed", error=str(error).strip(), retry_s=delay_s, exc_info=is_own_fault
+                )
                 self._close()
                 failures += self._stores_others(batch)
                 if failures >= attempts:

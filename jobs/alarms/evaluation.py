@@ -18,7 +18,7 @@ LONGEST_STATEMENT = timedelta(seconds=5)
 """Statement timeout, so that a slow condition does not delay the others."""
 
 LONGEST_ERROR = 500
-KEPT = ("detail", "value", "worst_value", "calm_since")
+COPIED_FIELDS = ("detail", "value", "worst_value", "calm_since")
 
 
 def evaluate_alarms(
@@ -89,7 +89,7 @@ def _write(
 
 
 def _changes(alarm: OpenAlarm) -> dict[str, Any]:
-    return {name: value for name, value in alarm._asdict().items() if name in KEPT}
+    return {name: value for name, value in alarm._asdict().items() if name in COPIED_FIELDS}
 
 
 def _new_alarm(reading: AlarmReading, now: datetime, kind: AlarmKind, threshold: float) -> dict[str, Any]:

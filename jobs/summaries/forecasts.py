@@ -35,7 +35,7 @@ capability is read.
 LOOK_BACK = timedelta(days=LOOK_BACK_DAYS + 2)
 """History to keep, in half hours: back to the similar days of the last half hour that is forecast."""
 
-HEARD_WITHIN = timedelta(days=7)
+REPORTED_WITHIN = timedelta(days=7)
 """Loads that were silent for longer are not forecast."""
 
 
@@ -96,7 +96,9 @@ def _recompute_forecast(
     connection: Connection, origin: datetime, time_zone: str, holidays: str, gone_after: timedelta | None
 ) -> int:
     history = fetch(connection, queries.history(origin), LoadTypeHalfHourFrame)
-    present = fetch(connection, queries.present_loads(origin - HEARD_WITHIN, gone_after), PresentLoadsFrame)
+    present = fetch(
+        connection, queries.present_loads(origin - REPORTED_WITHIN, gone_after), PresentLoadsFrame
+    )
     connection.execute(queries.clear_forecast())
     if present.is_empty():
         return 0

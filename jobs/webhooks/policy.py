@@ -25,11 +25,11 @@ class WebhookPolicy(Struct, frozen=True):
         """Return the duration of a webhook's lease: one delivery with name resolution and commits."""
         return timedelta(seconds=self.timeout_s + 20)
 
-    def wait(self, failures: int, chance: Callable[[], float]) -> timedelta:
-        """Return the wait after consecutive failures; `chance` is a random number from 0 to 1."""
+    def wait(self, failures: int, draw: Callable[[], float]) -> timedelta:
+        """Return the wait after consecutive failures; `draw` is a random number from 0 to 1."""
         doubled: timedelta = self.retry * float(2 ** min(failures - 1, MOST_DOUBLINGS))
         longest = min(doubled, LONGEST_WAIT)
-        return longest * (LEAST_PART + (1 - LEAST_PART) * chance())
+        return longest * (LEAST_PART + (1 - LEAST_PART) * draw())
 
     def is_over(self, since: datetime, now: datetime) -> bool:
         """Return whether a webhook that fails since then is disabled, or a delivery of then abandoned."""

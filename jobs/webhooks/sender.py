@@ -51,7 +51,7 @@ class WebhookSender:
         policy: WebhookPolicy,
         client: WebhookClient | None = None,
         *,
-        chance: Callable[[], float] = random.random,
+        draw: Callable[[], float] = random.random,
         count: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`count` is called with the outcome of each attempt."""
@@ -60,7 +60,7 @@ class WebhookSender:
         self._holder = holder
         self._policy = policy
         self._client = client or WebhookClient(policy.networks, policy.timeout_s)
-        self._chance = chance
+        self._draw = draw
         self._count = count
         self._stopping = threading.Event()
         self._receivers: dict[str, threading.Thread] = {}
@@ -172,7 +172,7 @@ class WebhookSender:
     def _after_failure(self, delivery: DueDelivery, now: datetime) -> dict[str, object]:
         if self._policy.is_over(delivery.created_at, now):
             return {"status": "failed", "closed_at": now}
-        return {"next_attempt_at": now + self._policy.wait(delivery.attempts + 1, self._chance)}
+        return {"next_attempt_at": now + self._policy.wait(delivery.attempts + 1, self._draw)}
 
     def _state_after_failure(self, webhook: HeldWebhook, error: str, now: datetime) -> dict[str, object]:
         """Return the webhook's state: all its deliveries back off, else each object would retry by itself."""
@@ -182,7 +182,7 @@ class WebhookSender:
             self._log.error("webhook_disabled", webhook=webhook.webhook_id, failures=failures, error=error)
             return {**state, "enabled": False, "disabled_at": now, "retry_at": None}
         self._log.warning("webhook_fails", webhook=webhook.webhook_id, failures=failures, error=error)
-        return {**state, "retry_at": now + self._policy.wait(failures, self._chance)}
+        return {**state, "retry_at": now + self._policy.wait(failures, self._draw)}
 
 
 def message(webhook: HeldWebhook, delivery: DueDelivery, now: datetime) -> tuple[dict[str, str], bytes]:

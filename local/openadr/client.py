@@ -56,7 +56,7 @@ class VtnClient:
             TryLaterError: the VTN is busy or away.
         """
         cached = self._cached.get(path)
-        response = self._ask("GET", path, {"If-None-Match": cached.etag} if cached else {})
+        response = self._request("GET", path, {"If-None-Match": cached.etag} if cached else {})
         if cached is None or response.status != HTTPStatus.NOT_MODIFIED:
             cached = _CachedResponse(_header(response, b"etag"), response.content)
         if cached.etag:
@@ -70,10 +70,10 @@ class VtnClient:
             VtnError: it is refused.
             TryLaterError: the VTN is busy or away.
         """
-        response = self._ask(method, path, {"Content-Type": JSON}, msgspec.json.encode(body))
+        response = self._request(method, path, {"Content-Type": JSON}, msgspec.json.encode(body))
         return msgspec.json.decode(response.content, type=form)
 
-    def _ask(
+    def _request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
     ) -> httpcore.Response:
         """Send a request; retry once with a new token if the token has expired."""
@@ -81,7 +81,7 @@ class VtnClient:
         response = self._send(method, path, {**headers, "Authorization": f"Bearer {self._bearer()}"}, body)
         if response.status == HTTPStatus.UNAUTHORIZED and not is_new:
             self._token = ""
-            return self._ask(method, path, headers, body)
+            return self._request(method, path, headers, body)
         return _accepted(response, f"{method} {path}")
 
     def _bearer(self) -> str:

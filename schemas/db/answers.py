@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-ASK_AFTER_S = 10.0
+PROBE_AFTER_S = 10.0
 """Silence after which a second connection checks whether the server works on the statement."""
 
 PROBE_WITHIN_S = 5.0
@@ -75,7 +75,7 @@ class MonitoredConnection(psycopg.Connection):
     """A connection with bounded waits: it waits only while the server works on the statement."""
 
     monitor: AnswerMonitor | None = None
-    ask_after_s = ASK_AFTER_S
+    probe_after_s = PROBE_AFTER_S
     open_other: Callable[[], psycopg.Connection] | None = None
     """Opens a second connection to the server; without it, silence alone ends the connection."""
 
@@ -111,7 +111,7 @@ class MonitoredConnection(psycopg.Connection):
                 ready = yield awaited
                 if ready:
                     last_sign = clock()
-                elif clock() - last_sign > self.ask_after_s:
+                elif clock() - last_sign > self.probe_after_s:
                     self._require_life()
                     monitor.begin(self)
                     last_sign = clock()
@@ -122,7 +122,8 @@ class MonitoredConnection(psycopg.Connection):
     def _require_life(self) -> None:
         if self.open_other is None or not self._is_at_work(self.open_other):
             raise SilenceError(
-                f"the database has not answered for {self.ask_after_s:g} s, nor does it work on the statement"
+                f"the database has not answered for {self.probe_after_s:g} s,"
+                " nor does it work on the statement"
             )
 
     def _is_at_work(self, open_other: Callable[[], psycopg.Connection]) -> bool:

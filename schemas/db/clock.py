@@ -57,9 +57,9 @@ class DatabaseClock:
 
     def read(self, ask: Callable[[], datetime]) -> None:
         """Read the database's clock; the answer counts for the middle of the round trip."""
-        asked_s = self._monotonic()
+        sent_s = self._monotonic()
         at = ask()
-        self._reading = Reading(at, (asked_s + self._monotonic()) / 2)
+        self._reading = Reading(at, (sent_s + self._monotonic()) / 2)
 
     def difference_s(self) -> float:
         """Seconds by which the machine's clock is ahead of the database's."""

@@ -214,7 +214,7 @@ def _open_probe(
 ) -> psycopg.Connection:
     plain = {name: value for name, value in parameters.items() if name != "context"}
     probe = MonitoredConnection.connect(database_url, **{**plain, "autocommit": True})
-    probe.monitor, probe.ask_after_s = AnswerMonitor(monitor.monotonic), PROBE_WITHIN_S
+    probe.monitor, probe.probe_after_s = AnswerMonitor(monitor.monotonic), PROBE_WITHIN_S
     return probe
 
 

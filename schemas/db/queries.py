@@ -60,7 +60,7 @@ class Query(Struct, Generic[RowT_co], frozen=True):
         [row] = self.all(connection)
         return row
 
-    def made_of(self, rows: Iterable[Iterable[object]]) -> list[RowT_co]:
+    def typed_rows(self, rows: Iterable[Iterable[object]]) -> list[RowT_co]:
         """Convert rows that were read in another way, such as by a connection pool."""
         return list(map(maker(self.row, columns_of(self.statement)), rows))
 

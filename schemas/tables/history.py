@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, Table
 
 from schemas.db.frame_models import pa
 from schemas.tables.metadata import (
-    HOT,
+    ROOM_FOR_UPDATES,
     Frame,
     Utc,
     arrival_index,
@@ -59,7 +59,7 @@ ven_history = Table(
     _bucket(),
     *_state(),
     Index("ix_ven_history_bucket", "bucket"),
-    postgresql_with=HOT,
+    postgresql_with=ROOM_FOR_UPDATES,
 )
 
 load_history = Table(
@@ -71,7 +71,7 @@ load_history = Table(
     _bucket(),
     *_state(),
     arrival_index("load_history", "bucket"),
-    postgresql_with=HOT,
+    postgresql_with=ROOM_FOR_UPDATES,
 )
 
 network_energy = Table(

@@ -18,7 +18,7 @@ metadata = MetaData(
     }
 )
 
-HOT = {"fillfactor": 50}
+ROOM_FOR_UPDATES = {"fillfactor": 50}
 """Fill factor that leaves room in each page for new versions of a frequently updated row.
 
 Without it each version is written to another page, with new entries in all indexes, and leaves dead tuples

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from schemas.db.frame_models import pa
-from schemas.tables.metadata import HOT, Frame, Utc, instant, metadata, power_kw, text_key
+from schemas.tables.metadata import ROOM_FOR_UPDATES, Frame, Utc, instant, metadata, power_kw, text_key
 from schemas.tables.raw import EntryFrame
 
 LOAD_FIELDS = (
@@ -55,7 +55,7 @@ ven_snapshots = Table(
     instant("heard_at", nullable=True),
     Column("status", Text),
     instant("status_ts", nullable=True),
-    postgresql_with=HOT,
+    postgresql_with=ROOM_FOR_UPDATES,
 )
 
 load_snapshots = Table(
@@ -73,7 +73,7 @@ load_snapshots = Table(
     Column("enabled", Boolean),
     Column("priority", Integer),
     *(_stamp(field) for field in LOAD_FIELDS),
-    postgresql_with=HOT,
+    postgresql_with=ROOM_FOR_UPDATES,
 )
 
 network_snapshot = Table(
@@ -90,7 +90,7 @@ network_snapshot = Table(
     Column("energy_day", Date, nullable=False),
     power_kw("energy_today_kwh"),
     instant("refreshed_at"),
-    postgresql_with=HOT,
+    postgresql_with=ROOM_FOR_UPDATES,
 )
 
 load_type_rollups = Table(
@@ -100,7 +100,7 @@ load_type_rollups = Table(
     power_kw("total_capacity_kw", nullable=False),
     power_kw("total_shed_capability_kw", nullable=False),
     power_kw("current_usage_kw", nullable=False),
-    postgresql_with=HOT,
+    postgresql_with=ROOM_FOR_UPDATES,
 )
 
 

@@ -86,7 +86,7 @@ class ConnectionPool:
         with self._connection() as connection:
             rows = connection.execute(text.sql, text.arguments(query.values))
         self._on_query(perf_counter() - started_s)
-        return query.made_of(rows)
+        return query.typed_rows(rows)
 
     def columns(self, *queries: Query[tuple[object, ...]]) -> list[Columns]:
         """Return the columns of each query, from one snapshot of the database; empty lists without rows.

@@ -241,7 +241,7 @@ class Histories:
             return None
         buckets, *values = columns
         participated = (
-            [] if participations is None else participations.made_of(zip(*answers[-1], strict=True))
+            [] if participations is None else participations.typed_rows(zip(*answers[-1], strict=True))
         )
         return HistoryRows(planned, [Columns(buckets, values)], participated)
 

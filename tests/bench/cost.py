@@ -44,15 +44,15 @@ def cost_of(engine: Engine, work: Callable[[Connection], Any]) -> Cost:
     """The cost of work in a transaction of its own, with the commit."""
     with engine.connect() as connection:
         server = driver_connection(connection).info.backend_pid
-        wall_s, own_cpu_s, server_cpu_s = time.perf_counter(), time.process_time(), _cpu_s(server)
+        wall_s, own_s, server_s = time.perf_counter(), time.process_time(), server_cpu_s(server)
         work(connection)
         connection.commit()
         return Cost(
-            time.perf_counter() - wall_s, time.process_time() - own_cpu_s, _cpu_s(server) - server_cpu_s
+            time.perf_counter() - wall_s, time.process_time() - own_s, server_cpu_s(server) - server_s
         )
 
 
-def _cpu_s(pid: int) -> float:
+def server_cpu_s(pid: int) -> float:
     """Exactly where the system is Linux; elsewhere to a hundredth of a second."""
     exact = Path(f"/proc/{pid}/schedstat")
     if exact.exists():

@@ -142,7 +142,7 @@ def day(engine: Engine, database_url: str) -> Iterator[Day]:
     receivers = {"utility": Receiver(), "home": Receiver()}
     with running_site(engine, database_url, Vtn(engine, networks=LOOPBACK, mqtt=BROKER), MORNING) as site:
         policy = WebhookPolicy(LOOPBACK, timeout_s=5)
-        sender = WebhookSender(engine, site.vtn.clock, "tests", policy, chance=lambda: 1.0)
+        sender = WebhookSender(engine, site.vtn.clock, "tests", policy, draw=lambda: 1.0)
         yield Day(site, sender, receivers)
     for receiver in receivers.values():
         receiver.close()

@@ -77,7 +77,7 @@ def test_answers(full: psycopg.Connection) -> None:
         "content": ["{}", "{}"],
     }
     assert "commands" not in scanned(full, ingest_queries.ANSWER_COMMANDS, values)
-    assert "commands" not in scanned(full, ingest_queries.KNOWN_COMMANDS, values)
+    assert "commands" not in scanned(full, ingest_queries.EXISTING_COMMANDS, values)
 
 
 def test_raw_rows_are_looked_up_command_by_command(full: psycopg.Connection) -> None:

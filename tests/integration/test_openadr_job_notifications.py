@@ -36,7 +36,7 @@ class Subscribers:
         self.grid = Grid(engine, database_url, store, vtn, openadr_mqtt_uris=BROKER)
         self._receiver = receiver
         self._sender = WebhookSender(
-            engine, vtn.clock, "tests", WebhookPolicy(LOOPBACK, timeout_s=5), chance=lambda: 1.0
+            engine, vtn.clock, "tests", WebhookPolicy(LOOPBACK, timeout_s=5), draw=lambda: 1.0
         )
         self.bystander = vtn.client("bystander", "ven")
         self.bystander.make("/vens", objectType="VEN_VEN_REQUEST", venName="bystander")

@@ -27,7 +27,7 @@ class Site:
         self.utility = self.vtn.client("utility", "bl")
         self.program = self.utility.make("/programs", programName="tou")["id"]
         self._sender = WebhookSender(
-            engine, self.vtn.clock, "tests", WebhookPolicy(LOOPBACK, timeout_s=5), chance=lambda: 1.0
+            engine, self.vtn.clock, "tests", WebhookPolicy(LOOPBACK, timeout_s=5), draw=lambda: 1.0
         )
 
     def subscribe(self, client: OpenAdrClient, *objects: str, **said: Any) -> str:
@@ -198,7 +198,7 @@ def test_a_name_that_leads_to_a_forbidden_address_is_never_called(
     part = {"objects": ["PROGRAM"], "operations": CHANGES, "callbackUrl": url}
     made = utility.make("/subscriptions", clientName="x", objectOperations=[part])
     utility.make("/programs", programName="tou")
-    sender = WebhookSender(engine, vtn.clock, "tests", WebhookPolicy((), timeout_s=5), chance=lambda: 1.0)
+    sender = WebhookSender(engine, vtn.clock, "tests", WebhookPolicy((), timeout_s=5), draw=lambda: 1.0)
     sender.drain(f"openadr-{made['id']}-0")
     receiver.close()
     assert receiver.bodies == []

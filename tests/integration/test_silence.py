@@ -15,12 +15,12 @@ from schemas.db.answers import AnswerMonitor, MonitoredConnection, SilenceError
 from schemas.db.connections import connect, engine_for
 from tests.faults.proxy import PostgresProxy
 
-ASK_AFTER_S = 0.5
+PROBE_AFTER_S = 0.5
 
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MonitoredConnection, "ask_after_s", ASK_AFTER_S)
+    monkeypatch.setattr(MonitoredConnection, "probe_after_s", PROBE_AFTER_S)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_silence_ends_a_statement(proxied_url: str, proxy: PostgresProxy, monito
             connection.execute("SELECT 1")
         assert time.monotonic() - started_s < 15
         assert connection.closed
-        assert monitor.silent_s() >= ASK_AFTER_S
+        assert monitor.silent_s() >= PROBE_AFTER_S
         with pytest.raises(psycopg.OperationalError):
             connect(proxied_url, "tests", monitor=monitor)
         proxy.flow()
@@ -101,7 +101,7 @@ def _copy_into_silence(writer: psycopg.Connection[Any], proxy: PostgresProxy) ->
 def test_a_wait_for_notifications_is_not_silence(database_url: str, monitor: AnswerMonitor) -> None:
     with connect(database_url, "tests", monitor=monitor) as connection:
         connection.execute("LISTEN nothing")
-        assert list(connection.notifies(timeout=3 * ASK_AFTER_S)) == []
+        assert list(connection.notifies(timeout=3 * PROBE_AFTER_S)) == []
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
@@ -113,7 +113,7 @@ def test_an_engine_replaces_what_has_fallen_silent(
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
     proxy.stall()
-    timer = threading.Timer(6 * ASK_AFTER_S, proxy.flow)
+    timer = threading.Timer(6 * PROBE_AFTER_S, proxy.flow)
     timer.start()
     deadline_s = time.monotonic() + 20
     while True:

@@ -55,7 +55,7 @@ class Site:
         return datetime.now(UTC) + self.ahead
 
     def sender(self, holder: str = "tests", **said: Any) -> WebhookSender:
-        return WebhookSender(self.engine, self.now, holder, self.policy, chance=lambda: 1.0, **said)
+        return WebhookSender(self.engine, self.now, holder, self.policy, draw=lambda: 1.0, **said)
 
     def make(self, url: str, *kinds: str) -> dict[str, Any]:
         made = self.client.simulate_post("/api/webhooks", json={"url": url, "kinds": list(kinds)})

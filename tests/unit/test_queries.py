@@ -137,15 +137,15 @@ class _Pair(NamedTuple):
 def test_a_statement_with_other_columns_is_refused() -> None:
     wrong = Query(_Pair, select(column("second", Text), column("first", Integer)))
     with pytest.raises(TypeError, match="_Pair has the fields"):
-        wrong.made_of([("a", 1)])
+        wrong.typed_rows([("a", 1)])
     with pytest.raises(TypeError, match="_Pair has the fields"):
         maker(_Pair, ("first",))
 
 
 def test_rows_are_made_of_columns() -> None:
     right = Query(_Pair, select(column("first", Integer), column("second", Text)))
-    assert right.made_of([(1, "a"), (2, "b")]) == [_Pair(1, "a"), _Pair(2, "b")]
-    assert right.made_of(zip(*[[3], ["c"]], strict=True)) == [_Pair(3, "c")]
+    assert right.typed_rows([(1, "a"), (2, "b")]) == [_Pair(1, "a"), _Pair(2, "b")]
+    assert right.typed_rows(zip(*[[3], ["c"]], strict=True)) == [_Pair(3, "c")]
 
 
 def test_a_field_without_its_column_is_named() -> None:

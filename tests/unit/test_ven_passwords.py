@@ -5,7 +5,7 @@ import pytest
 
 from ingest.credentials import dynsec
 from ingest.credentials.dispatcher import MOST_AT_ONCE, next_at_once
-from ingest.credentials.dynsec import CredentialChange, Response, commands_for, failure_in, is_ours
+from ingest.credentials.dynsec import CredentialChange, Response, commands_for, failure_in, is_managed
 from schemas.credentials import UnreadablePasswordError, seal, unseal
 
 KEY, OTHER_KEY = bytes(range(32)), bytes(32)
@@ -53,10 +53,10 @@ def found(*roles: str) -> Response:
     return Response("getClient", data={"client": client})
 
 
-def test_a_user_is_ours_by_its_role() -> None:
-    assert is_ours(found("ven:a"))
-    assert not is_ours(found("admin", "ven:b"))
-    assert not is_ours(found())
+def test_a_user_is_managed_by_its_role() -> None:
+    assert is_managed(found("ven:a"))
+    assert not is_managed(found("admin", "ven:b"))
+    assert not is_managed(found())
 
 
 def test_answers_of_the_plugin() -> None:

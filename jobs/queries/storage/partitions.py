@@ -125,12 +125,12 @@ def late_batches(within: TimeRange, since_xact_id: int) -> Select[int]:
     """
     batch = ingest_batches.c
     day = func.unnest(batch.days).column_valued("day")
-    has_such_day = select(day).where(day >= within.start.date(), day < within.end.date()).exists()
+    touches_day = select(day).where(day >= within.start.date(), day < within.end.date()).exists()
     return (
         select(batch.batch_id)
         .where(batch.xact_id >= since_xact_id, batch.xact_id < NEXT_XACT_ID)
         .where(batch.first_ts < within.end, batch.last_ts >= within.start)
-        .where(or_(batch.days.is_(None), has_such_day))
+        .where(or_(batch.days.is_(None), touches_day))
     )
 
 

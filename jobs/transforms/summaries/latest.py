@@ -48,7 +48,7 @@ def latest_vens(telemetry: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame
     reports = (
         telemetry.sort("ts")
         .group_by("ven_id")
-        .agg(pl.col("ts", *REPORT_FIELDS).last(), *_last_heard(), *_last_given("used_power_kw", "ts"))
+        .agg(pl.col("ts", *REPORT_FIELDS).last(), *_last_contact(), *_last_value("used_power_kw", "ts"))
         .rename({"used_power_kw_ts": "used_power_ts"})
     )
     transitions = (
@@ -70,7 +70,7 @@ def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFr
         Rows of `load_snapshots`; a field that no new row contains is null, and so is its stamp.
     """
     entries = pl.concat([_stamped(samples, rank=1), _stamped(descriptions, rank=0)])
-    fields = [part for field in LOAD_FIELDS for part in _last_given(field, "stamp")]
+    fields = [part for field in LOAD_FIELDS for part in _last_value(field, "stamp")]
     return (
         entries.sort("stamp")
         .group_by("ven_id", "load_id")
@@ -137,7 +137,7 @@ def _is_within(order: str, within: TimeRange) -> pl.Expr:
     return column.is_between(within.start, within.end, closed="left").fill_null(value=False)
 
 
-def _last_heard() -> tuple[pl.Expr, pl.Expr]:
+def _last_contact() -> tuple[pl.Expr, pl.Expr]:
     """Return when a report was last received, and when one was last received promptly."""
     received_at = pl.col("received_at")
     return received_at.max(), received_at.filter(is_prompt()).max().alias("heard_at")
@@ -148,7 +148,7 @@ def _stamped(entries: pl.DataFrame, rank: int) -> pl.DataFrame:
     return entries.with_columns((pl.col("ts").dt.epoch("us") * 2 + rank).alias("stamp"))
 
 
-def _last_given(field: str, order: str) -> tuple[pl.Expr, pl.Expr]:
+def _last_value(field: str, order: str) -> tuple[pl.Expr, pl.Expr]:
     """Return the last value of a field in that order; a `filter` in each group would take twice as long."""
-    order_where_said = pl.when(pl.col(field).is_not_null()).then(pl.col(order))
-    return pl.col(field).last(ignore_nulls=True), order_where_said.max().alias(f"{field}_{order}")
+    order_of_value = pl.when(pl.col(field).is_not_null()).then(pl.col(order))
+    return pl.col(field).last(ignore_nulls=True), order_of_value.max().alias(f"{field}_{order}")

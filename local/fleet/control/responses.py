@@ -94,7 +94,7 @@ def respond(op: str, context: CommandContext) -> Outcome:
 def _set_load(context: CommandContext) -> Outcome:
     command = _read(context, _SetLoad)
     if _load(context, command.load_id) is None:
-        return _no_such_load(context, command.load_id)
+        return _unknown_load(context, command.load_id)
     updated = {
         name: context.data[name] for name in ("enabled", "capacityKw", "priority") if name in context.data
     }
@@ -108,7 +108,7 @@ def _shed_load(context: CommandContext) -> Outcome:
     command = _read(context, _ShedLoad)
     load = _load(context, command.load_id)
     if load is None:
-        return _no_such_load(context, command.load_id)
+        return _unknown_load(context, command.load_id)
     if not load.enabled:
         return context.state, Result("rejected", {"error": f"{load.load_id} may not be controlled now"})
     until = context.now + command.duration_s
@@ -204,7 +204,7 @@ def _load(context: CommandContext, load_id: str) -> HouseholdLoad | None:
     return next((load for load in loads if load.load_id == load_id), None)
 
 
-def _no_such_load(context: CommandContext, load_id: str) -> Outcome:
+def _unknown_load(context: CommandContext, load_id: str) -> Outcome:
     return context.state, Result("rejected", {"error": f"there is no load {load_id}"})
 
 

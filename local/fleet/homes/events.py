@@ -46,7 +46,7 @@ class ShedEvent:
         return self.begin <= ts < self.end
 
     def depth(self, ts: float) -> float:
-        """The fraction of the owed reduction that is shed at `ts`, 0 to 1."""
+        """The fraction of the requested reduction that is shed at `ts`, 0 to 1."""
         if not self.runs_at(ts):
             return 0.0
         since_s = ts - self.begin - self.lag_s

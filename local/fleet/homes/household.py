@@ -33,7 +33,7 @@ FURNISHINGS = {
 }
 """Kinds of homes by their loads, to measure each."""
 _MOST_LOADS = 6
-_OWED_SHARE = 0.35
+_DEFAULT_SHARE = 0.35
 _STEADY_DAY = 1_767_571_200  # 2026-01-05, the day that is every day for a steady home
 _STEP_S = 300
 _ENERGY_STEPS = 12  # an event's energy is added up from so many readings
@@ -128,12 +128,12 @@ class Household:
             return self.loads
         return tuple(replace(load, **state.of_load(load.load_id)) for load in self.loads)
 
-    def owed_kw(self, event: ShedEvent, ts: float) -> float:
+    def request_kw(self, event: ShedEvent, ts: float) -> float:
         """The request of an event to this home at `ts`."""
         wanted_kw = event.wanted_kw(ts)
         if wanted_kw is not None:
             return wanted_kw
-        return round(_OWED_SHARE * sum(load.capacity_kw * load.sheddable for load in self.loads), 1)
+        return round(_DEFAULT_SHARE * sum(load.capacity_kw * load.sheddable for load in self.loads), 1)
 
     def read(self, ts: float, state: ControlState = INITIAL_STATE) -> HouseholdReading:
         """The home at `ts`, Unix seconds."""
@@ -144,7 +144,7 @@ class Household:
         load_powers = self._rebounding(natural, ts, state)
         running = [event for event in state.events if event.runs_at(ts)]
         raised = _raised(_curtailed(load_powers, rest, running), self._more_kw(running, ts))
-        loads = _share_out(raised, *self._owed(running, ts, rest + _total(raised), state))
+        loads = _share_out(raised, *self._reductions(running, ts, rest + _total(raised), state))
         event = next((each for each in running if each.load_id is None), running[0] if running else None)
         return HouseholdReading(
             ts=ts,
@@ -155,7 +155,7 @@ class Household:
             loads=loads,
             soc=self._soc(when),
             event=event,
-            requested_kw=self.owed_kw(event, ts) if event else None,
+            requested_kw=self.request_kw(event, ts) if event else None,
             is_recovering=any(each.rebounds_at(ts) for each in state.events),
         )
 
@@ -182,26 +182,26 @@ class Household:
             for load, power_kw in natural
         ]
 
-    def _owed(
+    def _reductions(
         self, running: Sequence[ShedEvent], ts: float, wanted_kw: float, state: ControlState
     ) -> tuple[float, dict[str, float]]:
-        """The reduction owed at `ts` by the panel, and by single loads."""
+        """Return the requested reduction at `ts` of the panel, and by single loads."""
         above_target = 0.0 if state.target_power_kw is None else wanted_kw - state.target_power_kw
         panel = next((event for event in running if event.load_id is None), None)
-        owed = self.owed_kw(panel, ts) * panel.depth(ts) if panel and not panel.is_more else 0.0
+        of_panel_kw = self.request_kw(panel, ts) * panel.depth(ts) if panel and not panel.is_more else 0.0
         if panel and panel.import_limit_kw is not None:
             above_target = max(above_target, wanted_kw - panel.import_limit_kw)
         of_loads = {
-            event.load_id: self.owed_kw(event, ts) * event.depth(ts)
+            event.load_id: self.request_kw(event, ts) * event.depth(ts)
             for event in reversed(running)  # the latest event of a load counts
             if event.load_id is not None
         }
-        return max(owed, above_target), of_loads
+        return max(of_panel_kw, above_target), of_loads
 
     def _more_kw(self, running: Sequence[ShedEvent], ts: float) -> float:
         """What loads are to draw more at `ts`."""
         panel = next((event for event in running if event.load_id is None), None)
-        return self.owed_kw(panel, ts) * panel.depth(ts) if panel and panel.is_more else 0.0
+        return self.request_kw(panel, ts) * panel.depth(ts) if panel and panel.is_more else 0.0
 
     def _soc(self, ts: float) -> float | None:
         battery = next((load for load in self.loads if load.kind == "battery"), None)
@@ -231,14 +231,14 @@ def _shed_kwh(home: Household, state: ControlState) -> dict[str, float]:
 
 
 def _share_out(
-    load_powers: list[tuple[HouseholdLoad, float]], owed_kw: float, owed_by_load: Mapping[str, float]
+    load_powers: list[tuple[HouseholdLoad, float]], request_kw: float, reduction_by_load: Mapping[str, float]
 ) -> tuple[LoadReading, ...]:
-    """Divide the owed reduction: first each load's own, then the rest by priority."""
+    """Divide the requested reduction: first each load's own, then the rest by priority."""
     own = {
-        load.load_id: min(owed_by_load.get(load.load_id, 0.0), _can_shed(load, kw))
+        load.load_id: min(reduction_by_load.get(load.load_id, 0.0), _can_shed(load, kw))
         for load, kw in load_powers
     }
-    left_kw = owed_kw - sum(own.values())
+    left_kw = request_kw - sum(own.values())
     readings = []
     for load, power_kw in sorted(load_powers, key=lambda pair: (pair[0].priority, pair[0].load_id)):
         more_kw = max(0.0, min(left_kw, _can_shed(load, power_kw) - own[load.load_id]))

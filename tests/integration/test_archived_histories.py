@@ -9,8 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 from falcon import testing
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, given, settings
 from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy import delete as delete_from
@@ -245,21 +244,26 @@ def assert_same_answers(found: Sequence[tuple[str, Any]], expected: Sequence[tup
 
 
 @pytest.mark.thorough
-@given(late=traffic(1, 30, Setting(window=LATE_WINDOW), shrink_messages=False), first=st.integers(0, 30))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=5)
+@given(late=traffic(3, 30, Setting(window=LATE_WINDOW), shrink_messages=False))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=4,
+    phases=[Phase.reuse, Phase.generate],  # an attempt takes seconds
+)
 def test_late_rows_count_like_rows_that_came_in_time(
-    house: House, tmp_path_factory: pytest.TempPathFactory, late: list[Published], first: int
+    house: House, tmp_path_factory: pytest.TempPathFactory, late: list[Published]
 ) -> None:
     """Before and after they are merged; some repeat or contradict the archive, or one another."""
     house.empty()
     folder = ArchiveFolder(tmp_path_factory.mktemp("archive").as_uri())
     house.client = client_of(house, folder)
-    house.ingest([*BASE, *late[:first]])
+    house.ingest([*BASE, *late[: 2 * len(late) // 3]])
     house.catch_up()
-    house.client.simulate_post("/api/groups", json={"id": "some", "name": "Some", "venIds": ["ven-0"]})
+    members = {"id": "some", "name": "Some", "venIds": ["ven-1"]}
+    assert house.client.simulate_post("/api/groups", json=members).status_code == 201
     archive(house.engine, folder)
     drop(house.engine)
-    house.ingest(late[first // 2 :])
+    house.ingest(late[len(late) // 3 :])
     check_single(house)
     house.catch_up()
     before = check_late(house)

@@ -1,10 +1,9 @@
 """Frames read from the database with the planner and the queries of serving, and raw rows."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -22,7 +21,7 @@ from schemas.api.events import Event
 from schemas.api.forecasts import Forecast, LoadTypeForecasts
 from schemas.api.performance import EventPerformance
 from schemas.api.statistics import LoadTypeStats, NetworkStats
-from schemas.api.vens import Load, VenSummary
+from schemas.api.vens import Load, Ven, VenSummary
 from schemas.archive.folder import ArchiveFolder
 from schemas.db.connections import database_url_of
 from schemas.demand_response.baselines import PRIMARY, BaselineName
@@ -187,7 +186,7 @@ def _values(points: pl.DataFrame, aggregate: Aggregate) -> pl.DataFrame:
     return frame.select(*keys, "timestamp", pl.col("^(used|shed)_.*$")).sort(*keys, "timestamp")
 
 
-def _loads(vens: Iterator[Any]) -> pl.DataFrame:
+def _loads(vens: Iterable[Ven]) -> pl.DataFrame:
     rows = [(ven.id, load) for ven in vens for load in ven.loads]
     frame = entries_frame(Load, [load for _, load in rows])
     return frame.insert_column(0, pl.Series("ven_id", [ven_id for ven_id, _ in rows], dtype=pl.String))

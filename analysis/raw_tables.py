@@ -5,13 +5,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
 from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
 from polars.io.plugins import register_io_source
-from sqlalchemy import JSON, Select, Table, Text, cast, func, select
+from sqlalchemy import JSON, Table, Text, cast, func, select
 
 from analysis.archive import ArchiveScans, manifest_of, start_of
 from analysis.arguments import choice, without_password
@@ -19,6 +18,7 @@ from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
 from schemas.archive.manifest import ArchivedFile
 from schemas.db.literals import sql_with_values
+from schemas.db.queries import Relation
 from schemas.tables import FRAMES, metadata
 from schemas.tables.archive import archived_days
 from schemas.tables.events import commands
@@ -149,7 +149,7 @@ class RawTables:
             if first < last:
                 yield first, last
 
-    def _fetch(self, table: Table, query: Select[Any]) -> pl.DataFrame:
+    def _fetch(self, table: Table, query: Relation) -> pl.DataFrame:
         with self._connected() as connection:
             return _fetch_from(connection, table, query)
 
@@ -197,7 +197,7 @@ def _midnights(extents: Iterable[tuple[datetime, datetime]]) -> Iterator[datetim
             day += DAY
 
 
-def _fetch_from(connection: dbapi.Connection, table: Table, query: Select[Any]) -> pl.DataFrame:
+def _fetch_from(connection: dbapi.Connection, table: Table, query: Relation) -> pl.DataFrame:
     """The rows of a query, in a transaction of its own.
 
     ADBC reads by COPY, which takes its snapshot before its locks: so the table is locked first, without its
@@ -218,7 +218,7 @@ def _read(connection: dbapi.Connection, sql: str) -> pl.DataFrame:
         connection.rollback()
 
 
-def _columns(table: Table, names: list[str]) -> Select[Any]:
+def _columns(table: Table, names: list[str]) -> Relation:
     """Select columns; JSON is read as text, because Polars does not support JSON columns."""
     columns = (table.c[name] for name in names)
     return select(

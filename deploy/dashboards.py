@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
@@ -100,7 +99,7 @@ def _over(function: str, labels: str) -> str:
     return f"{function} by ({labels})" if labels else function
 
 
-def dashboard(metrics: Iterable[Family]) -> Mapping[str, Any]:
+def dashboard(metrics: Iterable[Family]) -> Mapping[str, object]:
     """Return Grafana's model of the dashboard."""
     by_name = {family.name: family for family in metrics}
     rows = {"Overview": [by_name[name] for name in OVERVIEW]}
@@ -121,7 +120,7 @@ def dashboard(metrics: Iterable[Family]) -> Mapping[str, Any]:
     }
 
 
-def _panels(rows: Mapping[str, list[Family]]) -> Iterator[dict[str, Any]]:
+def _panels(rows: Mapping[str, list[Family]]) -> Iterator[dict[str, object]]:
     y = 0
     for title, members in rows.items():
         yield {
@@ -142,11 +141,11 @@ def _panels(rows: Mapping[str, list[Family]]) -> Iterator[dict[str, Any]]:
         y += HEIGHT * -(-len(members) // PER_ROW)
 
 
-def _numbered(panels: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _numbered(panels: Iterable[dict[str, object]]) -> list[dict[str, object]]:
     return [{"id": number, **panel} for number, panel in enumerate(panels, 1)]
 
 
-def _panel(family: Family, place: Mapping[str, int]) -> dict[str, Any]:
+def _panel(family: Family, place: Mapping[str, int]) -> dict[str, object]:
     targets = [
         {"refId": chr(ord("A") + number), "datasource": SOURCE, "expr": expression, "legendFormat": legend}
         for number, (legend, expression) in enumerate(expressions(family).items())

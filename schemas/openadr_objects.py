@@ -23,6 +23,13 @@ class StoredObject(Protocol):
     def modified_at(self) -> datetime: ...
 
 
+class StoredReport(StoredObject, Protocol):
+    """What is shown of a row of reports."""
+
+    @property
+    def client_id(self) -> str: ...
+
+
 def shown(row: Row[Any] | StoredObject, object_type: ObjectType) -> Object:
     """A stored object with the metadata of this server."""
     return {
@@ -34,7 +41,7 @@ def shown(row: Row[Any] | StoredObject, object_type: ObjectType) -> Object:
     }
 
 
-def shown_report(row: Row[Any]) -> Object:
+def shown_report(row: Row[Any] | StoredReport) -> Object:
     """A stored report, with its client."""
     return {**shown(row, "REPORT"), "clientID": row.client_id}
 

@@ -1,7 +1,7 @@
 """What an event asks of the VENs of one client: nothing until the jobs have shared it out. Pure."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from msgspec import Struct
 
@@ -11,6 +11,19 @@ RELATIVE, SIMPLE = "DISPATCH_SETPOINT_RELATIVE", "SIMPLE"
 HIGHEST_LEVEL = 3
 DECIMALS = 3
 """Of a kW in a command, too."""
+
+
+class PayloadObject(TypedDict):
+    """A payload of an interval, in JSON."""
+
+    type: str
+    values: list[object]
+
+
+class IntervalObject(TypedDict):
+    """An interval of an event, in JSON; it may have other fields."""
+
+    payloads: list[PayloadObject]
 
 
 class Share(Struct, frozen=True):
@@ -36,21 +49,20 @@ def with_own_share(event: Object, share: Share | None) -> Object:
     return {**event, "intervals": intervals} if intervals else event
 
 
-def _interval(interval: Mapping[str, Any], part: float, flexibility_kw: float | None) -> dict[str, Any]:
+def _interval(interval: IntervalObject, part: float, flexibility_kw: float | None) -> IntervalObject:
     payloads = [_payload(each, part) for each in interval["payloads"]]
     types = {each["type"] for each in payloads}
     levels = [each["values"] for each in payloads if each["type"] == SIMPLE]
-    if RELATIVE not in types and flexibility_kw is not None and levels and _is_number(levels[0]):
-        change_kw = -flexibility_kw * levels[0][0] / HIGHEST_LEVEL
+    level = _only_number(levels[0]) if levels else None
+    if RELATIVE not in types and flexibility_kw is not None and level is not None:
+        change_kw = -flexibility_kw * level / HIGHEST_LEVEL
         payloads.append({"type": RELATIVE, "values": [_rounded(change_kw * part)]})
     return {**interval, "payloads": payloads}
 
 
-def _payload(payload: dict[str, Any], part: float) -> dict[str, Any]:
-    values = payload["values"]
-    if payload["type"] != RELATIVE or not _is_number(values):
-        return payload
-    return {**payload, "values": [_rounded(values[0] * part)]}
+def _payload(payload: PayloadObject, part: float) -> PayloadObject:
+    kw = _only_number(payload["values"]) if payload["type"] == RELATIVE else None
+    return payload if kw is None else {**payload, "values": [_rounded(kw * part)]}
 
 
 def _rounded(kw: float) -> float:
@@ -58,5 +70,7 @@ def _rounded(kw: float) -> float:
     return round(kw, DECIMALS) + 0.0
 
 
-def _is_number(values: list[Any]) -> bool:
-    return len(values) == 1 and isinstance(values[0], int | float) and not isinstance(values[0], bool)
+def _only_number(values: Sequence[object]) -> float | None:
+    """The only value, if it is a number."""
+    value = values[0] if len(values) == 1 else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

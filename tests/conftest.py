@@ -94,7 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """What a run without failures leaves behind interests nobody."""
+    """Files of a run without failures are of no use."""
     if exitstatus == pytest.ExitCode.OK and not hasattr(session.config, "workerinput"):
         shutil.rmtree(session.config.option.basetemp, ignore_errors=True)
 

@@ -91,7 +91,7 @@ def _drop(server: DatabaseServer, name: str) -> None:
 
 
 def _alone(admin: psycopg.Connection, database: str, statement: sql.Composed) -> None:
-    """Run a statement once nobody is connected to a database: Citus connects by itself."""
+    """Run a statement once no session is connected to a database: Citus connects by itself."""
     if admin.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone():
         admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(database)))
     for attempt in range(ATTEMPTS):

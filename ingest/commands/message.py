@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -29,7 +28,7 @@ def payload(command: Due, now: datetime) -> bytes:
     )
 
 
-def remaining_data(data: Mapping[str, Any], created_at: datetime, now: datetime) -> dict[str, Any]:
+def remaining_data(data: Mapping[str, object], created_at: datetime, now: datetime) -> dict[str, object]:
     """Return a command's data with its durations, in s, reduced to what remains of them `now`.
 
     A duration ends with `end_ts` where the command names it, else so long after the command was created.
@@ -46,8 +45,8 @@ def expiry_s(command: Due, now: datetime) -> int:
     return max(1, int((command.expires_at - now).total_seconds()))
 
 
-def _remaining_s(value: Any, elapsed_s: float, end_ts: Any, now: datetime) -> Any:  # noqa: ANN401 - JSON
+def _remaining_s(value: object, elapsed_s: float, end_ts: object, now: datetime) -> object:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return value
-    left_s = value - elapsed_s if end_ts is None else min(value, end_ts - now.timestamp())
+    left_s = min(value, end_ts - now.timestamp()) if isinstance(end_ts, int | float) else value - elapsed_s
     return max(1, math.ceil(left_s)) if isinstance(value, int) else max(SHORTEST_S, round(left_s, 3))

@@ -19,7 +19,7 @@ NOT_FOUND = "Client not found"
 HARMLESS = {("createRole", "Role already exists"), ("getClient", NOT_FOUND)}
 FOREIGN_USER = "the broker has a user of that name, not created here: remove it, or give the VEN another id"
 
-Command = Mapping[str, Any]
+Command = Mapping[str, object]
 
 
 class CredentialChange(Struct, frozen=True):

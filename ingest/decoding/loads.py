@@ -1,7 +1,6 @@
 """Decodes the load entries of a message to rows, by load id."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -139,7 +138,7 @@ def _row(
     )
 
 
-def _whole(number: Any) -> int | None:  # noqa: ANN401 - as JSON has it
+def _whole(number: float | None) -> int | None:
     if number is None or number == int(number):
         return None if number is None else int(number)
     raise ValueError(f"Expected a whole number, got {number}")

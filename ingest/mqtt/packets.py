@@ -5,7 +5,6 @@ The layouts are those of the OASIS standards MQTT 3.1.1 (2014) and 5.0 (2019); s
 
 from collections.abc import Callable, Iterable
 from enum import IntEnum
-from typing import Any
 
 from msgspec import Struct
 
@@ -13,6 +12,8 @@ QOS_1 = 1
 FIRST_REFUSAL_OF_V5 = 0x80
 UNSUPPORTED_VERSION = 0x84
 LONGEST_PACKET = 268_435_455
+PropertyValue = int | bytes | str | tuple[str, str]
+"""The value of a property of MQTT 5 (2.2.2.2)."""
 
 
 class ProtocolError(ValueError):
@@ -236,14 +237,15 @@ def read_connack(packet: Packet, version: MqttVersion) -> Accepted:
         reason = _explain(code, {}, _REFUSALS[MqttVersion.V3_1_1])
         return Accepted(reason, has_session=False, is_older=code == 1)
     properties = _properties(packet.body, 2) if version is MqttVersion.V5 else {}
+    receive_maximum = _number(properties, _RECEIVE_MAXIMUM)
     return Accepted(
         refusal=_explain(code, properties, _REFUSALS[version]) if code else None,
         has_session=bool(flags & 1),
-        keepalive_s=properties.get(_SERVER_KEEPALIVE),
+        keepalive_s=_number(properties, _SERVER_KEEPALIVE),
         is_older=code == UNSUPPORTED_VERSION,
-        session_expiry_s=properties.get(_SESSION_EXPIRY),
-        receive_maximum=properties.get(_RECEIVE_MAXIMUM, 65_535),
-        maximum_packet_bytes=properties.get(_MAXIMUM_PACKET),
+        session_expiry_s=_number(properties, _SESSION_EXPIRY),
+        receive_maximum=65_535 if receive_maximum is None else receive_maximum,
+        maximum_packet_bytes=_number(properties, _MAXIMUM_PACKET),
         has_wildcards=properties.get(_HAS_WILDCARDS, 1) == 1,
         has_shared=properties.get(_HAS_SHARED, 1) == 1,
     )
@@ -274,10 +276,10 @@ def read_disconnect(packet: Packet) -> str:
     return _explain(code, _properties(packet.body, 1) if len(packet.body) > 1 else {}, _DEPARTURES)
 
 
-def _explain(code: int, properties: dict[int, Any], meanings: dict[int, str]) -> str:
+def _explain(code: int, properties: dict[int, PropertyValue], meanings: dict[int, str]) -> str:
     meaning = meanings.get(code, f"reason code {code}")
     detail = properties.get(_REASON)
-    return f"{meaning}: {detail}" if detail else meaning
+    return f"{meaning}: {detail}" if detail and isinstance(detail, str) else meaning
 
 
 _REFUSALS = {
@@ -327,7 +329,7 @@ _HAS_WILDCARDS = 0x28
 _HAS_SHARED = 0x2A
 
 
-def _properties(body: bytes, position: int) -> dict[int, Any]:
+def _properties(body: bytes, position: int) -> dict[int, PropertyValue]:
     """Return properties by number (2.2.2.2); of one that occurs more than once, the last."""
     if position == len(body):  # a packet may have none
         return {}
@@ -335,7 +337,7 @@ def _properties(body: bytes, position: int) -> dict[int, Any]:
     end = position + length
     if end > len(body):
         raise ProtocolError("truncated properties")
-    properties: dict[int, Any] = {}
+    properties: dict[int, PropertyValue] = {}
     while position < end:
         number = body[position]
         read = _PROPERTY.get(number)
@@ -345,6 +347,12 @@ def _properties(body: bytes, position: int) -> dict[int, Any]:
     if position > end:
         raise ProtocolError("a property that is longer than all of them")
     return properties
+
+
+def _number(properties: dict[int, PropertyValue], number: int) -> int | None:
+    """Return a numeric property; None without it."""
+    value = properties.get(number)
+    return value if isinstance(value, int) else None
 
 
 def _variable(body: bytes, position: int) -> tuple[int, int]:
@@ -381,7 +389,7 @@ def _pair(body: bytes, position: int) -> tuple[tuple[str, str], int]:
     return (name, value), position
 
 
-_PROPERTY: dict[int, Callable[[bytes, int], tuple[Any, int]]] = {
+_PROPERTY: dict[int, Callable[[bytes, int], tuple[PropertyValue, int]]] = {
     **dict.fromkeys((0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2A), _integer(1)),
     **dict.fromkeys((0x13, 0x21, 0x22, 0x23), _integer(2)),
     **dict.fromkeys((0x02, 0x11, 0x18, 0x27), _integer(4)),

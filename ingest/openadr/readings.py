@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from math import fsum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct, field
@@ -81,7 +81,7 @@ class Value(Struct, frozen=True):
     """One value with its unit and its interval; `received_at` is that of the report."""
 
     type: str
-    value: Any
+    value: object
     units: str | None
     timed: TimedInterval
     received_at: datetime
@@ -184,7 +184,7 @@ def _read(
     return faults
 
 
-def _only_value(payload: ValuesMap) -> Any:  # noqa: ANN401 - values are of any type
+def _only_value(payload: ValuesMap) -> object:
     if len(payload.values) != 1:
         raise ValueError(f"has {len(payload.values)} values; send one")
     return payload.values[0]
@@ -284,7 +284,7 @@ def _messages(moment: Moment, at: datetime, received_at: datetime) -> list[Recei
     ]
 
 
-def _telemetry(moment: Moment) -> dict[str, Any]:
+def _telemetry(moment: Moment) -> dict[str, object]:
     power_kw = {load_id: _best(values) for load_id, values in moment.power_kw.items()}
     panel = {"usedPowerKw": _panel_kw(moment.ven, power_kw), "batterySoc": _panel_level(moment.charge_level)}
     load_ids = sorted({each for each in (*power_kw, *moment.charge_level) if each is not None})
@@ -315,7 +315,7 @@ def _panel_level(levels: dict[str | None, float]) -> float | None:
     return levels.get(None, next(iter(levels.values())) if len(levels) == 1 else None)
 
 
-def _descriptions(moment: Moment) -> dict[str, Any]:
+def _descriptions(moment: Moment) -> dict[str, object]:
     load_ids = sorted({*moment.shed_capability_kw, *moment.is_enabled})
     loads = [
         {
@@ -330,7 +330,7 @@ def _descriptions(moment: Moment) -> dict[str, Any]:
     return {"loads": loads} if loads else {}
 
 
-def _status(moment: Moment) -> dict[str, Any]:
+def _status(moment: Moment) -> dict[str, object]:
     state = moment.operating_state
     if state is None:
         return {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -53,7 +52,7 @@ def _evaluate(
     open_alarms: Sequence[OpenAlarm],
 ) -> int:
     threshold = limits.thresholds()[kind]
-    condition: dict[str, Any] = {"threshold": threshold, "clears_below": CLEARS_BELOW * threshold}
+    condition: dict[str, object] = {"threshold": threshold, "clears_below": CLEARS_BELOW * threshold}
     try:
         with connection.begin_nested():
             readings = measure(connection, now, open_alarms)
@@ -88,11 +87,11 @@ def _write(
         connection.execute(queries.change_alarm(alarm.alarm_id, values))
 
 
-def _changes(alarm: OpenAlarm) -> dict[str, Any]:
+def _changes(alarm: OpenAlarm) -> dict[str, object]:
     return {name: value for name, value in alarm._asdict().items() if name in COPIED_FIELDS}
 
 
-def _new_alarm(reading: AlarmReading, now: datetime, kind: AlarmKind, threshold: float) -> dict[str, Any]:
+def _new_alarm(reading: AlarmReading, now: datetime, kind: AlarmKind, threshold: float) -> dict[str, object]:
     return {
         "kind": kind,
         "subject": reading.subject,

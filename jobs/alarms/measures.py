@@ -97,7 +97,7 @@ def events_underdelivering(
 ) -> Sequence[AlarmReading]:
     """Measure the shortfall of each running event, percent of its request; unknown in its first minutes."""
     return [
-        _shortfall(row.event_id, row.efficiency_percent if now - row.asked_since >= after else None)
+        _shortfall(row.event_id, row.efficiency_percent if now - row.requested_since >= after else None)
         for row in queries.running_events(now).all(connection)
     ]
 
@@ -122,7 +122,7 @@ def clocks_off(
     is_off = (pl.col("heard_at") > since) & pl.col("clock_offset_s").is_not_null()
     behind = set(presence.filter(is_off).get_column("ven_id"))
     wrong = behind | set(connection.execute(queries.vens_ahead(since)).scalars())
-    vens = max(connection.execute(queries.vens_heard(since)).scalar_one(), len(wrong))
+    vens = max(connection.execute(queries.vens_reporting_since(since)).scalar_one(), len(wrong))
     if not vens:
         return []
     named = ", ".join(sorted(wrong)[:MOST_NAMED])

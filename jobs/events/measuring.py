@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
 from msgspec import Struct
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from jobs.events.records import (
@@ -20,17 +20,14 @@ from jobs.transforms.events.event_terms import start_delay
 from jobs.transforms.events.interval_energies import Energies, energies
 from jobs.transforms.events.intervals import portfolio_misses, with_portfolio_interval
 from jobs.transforms.events.performance import (
-    counted_hours,
     covered_shares,
     directed,
-    elsewhere,
-    event_usage,
     portfolio_errors,
     portfolio_sums,
-    requested_energy,
     settle_portfolio,
     settle_vens,
 )
+from jobs.transforms.events.usage import counted_hours, elsewhere, event_usage, requested_energy
 from schemas.baseline_model.calendars import calendar_for
 from schemas.baseline_model.days import Calendar, Days
 from schemas.baseline_model.prediction import DAYS_FIRST, Prediction, days_of, predict_from
@@ -202,7 +199,7 @@ def _has_all(inputs: Inputs) -> bool:
     return len(inputs.days.backs) == len(every.backs)
 
 
-def _of(ven_ids: Sequence[str], mask: Any) -> list[str]:  # noqa: ANN401 - an array of booleans
+def _of(ven_ids: Sequence[str], mask: NDArray[np.bool_]) -> list[str]:
     return [ven_ids[int(row)] for row in np.flatnonzero(mask)]
 
 

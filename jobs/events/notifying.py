@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from jobs.queries.events import openadr as queries
+from jobs.queries.events.openadr import StoredReport
 from schemas.openadr_notifications.content import ObjectChange
 from schemas.openadr_notifications.parts import ShareChange, parts_in_event
 from schemas.openadr_notifications.queueing import queue_notifications
@@ -20,7 +20,9 @@ class Notifier(Struct, frozen=True):
 
     has_mqtt: bool = False
 
-    def notify_of_reports(self, connection: Connection, stored: Sequence[Row[Any]], now: datetime) -> None:
+    def notify_of_reports(
+        self, connection: Connection, stored: Sequence[StoredReport], now: datetime
+    ) -> None:
         """Notify of reports of one event that were made or replaced."""
         if self._has_listeners(connection, "REPORT"):
             changes = [
@@ -47,7 +49,7 @@ class Notifier(Struct, frozen=True):
             yield
             return
         connection.execute(queries.lock_events(event_ids))
-        rows = connection.execute(queries.lock_objects(event_ids)).all()
+        rows = queries.lock_objects(event_ids).all(connection)
         before = {row.object_id: parts_in_event(connection, row.object_id) for row in rows}
         yield
         for row in rows:

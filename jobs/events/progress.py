@@ -9,7 +9,7 @@ word; the last is the settlement's.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -31,12 +31,13 @@ from jobs.events.records import (
 )
 from jobs.queries.events import settlement as settlement_queries
 from jobs.summaries.rows import fetch, write
-from jobs.transforms.events.performance import counted_hours, elsewhere, event_usage
 from jobs.transforms.events.presence import OFFLINE, PresenceTime, fallen_silent
+from jobs.transforms.events.usage import counted_hours, elsewhere, event_usage
 from schemas.baseline_model.days import part_within
 from schemas.baseline_model.prediction import FALL_BACK, STANDS_IN
 from schemas.baseline_model.usage import Array, Usage
 from schemas.db import channels, locks
+from schemas.db.frame_models import DataType
 from schemas.demand_response import participation_times
 from schemas.tables.events import event_reductions
 from schemas.tables.history import SLOT_S
@@ -115,7 +116,7 @@ class Progress:
         if not connection.execute(locks.try_exclusive(locks.PROGRESS)).scalar_one():
             return 0
         running, coming = (
-            [MeasuredEvent.of(row) for row in connection.execute(query).all()]
+            [MeasuredEvent.of(row) for row in query.all(connection)]
             for query in (settlement_queries.running_events(now), settlement_queries.coming_events(now))
         )
         known, self._standings = self._standings, {}
@@ -167,7 +168,7 @@ class Progress:
         write(connection, reductions, event_reductions, settlement_queries.merge_reductions)
         is_known = bool(reporting.height) or standing.people.is_empty()
         reduction_kw = float(reductions.get_column("reduction_kw").sum()) if is_known else None
-        answered = connection.execute(settlement_queries.responses(event.event_id)).one()
+        answered = settlement_queries.responses(event.event_id).one(connection)
         is_unknown = reduction_kw is None or not event.requested_kw
         efficiency = None if is_unknown else 100 * (reduction_kw or 0.0) / event.requested_kw
         return {
@@ -182,8 +183,8 @@ class Progress:
         }
 
 
-_JUDGED: dict[str, Any] = {"ven_id": pl.String, "is_own": pl.Boolean}
-_BASELINE: dict[str, Any] = {
+_JUDGED: dict[str, DataType] = {"ven_id": pl.String, "is_own": pl.Boolean}
+_BASELINE: dict[str, DataType] = {
     "ven_id": pl.String,
     "slot": pl.Datetime("us", "UTC"),
     "baseline_kw": pl.Float64,

@@ -3,24 +3,23 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 import polars as pl
 from msgspec import Struct
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from jobs.archive.progress import readable_since
 from jobs.archive.reading import archived_samples
 from jobs.queries.events import settlement as settlement_queries
+from jobs.queries.events.settlement import MeasuredRow, SettledRow
 from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import summary as summary_queries
 from jobs.summaries.rows import fetch, fetch_binary
-from jobs.transforms.events.performance import (
-    SIGNS,
-    cuts,
-)
+from jobs.transforms.events.performance import SIGNS
+from jobs.transforms.events.usage import cuts
 from schemas.archive.folder import ArchiveFolder
 from schemas.baseline_model.days import Occasion, Slots
 from schemas.baseline_model.usage import Usage, chunks
@@ -51,6 +50,9 @@ MOST_OF_FLEET = 0.4
 MEAN_BYTES = 8
 SlotColumn = tuple[datetime, str, bytes]
 """A slot, the ids of VENs, one a line, and their means as PostgreSQL's binary numbers."""
+
+PackedRow = tuple[str, bytes, bytes]
+"""The id of a VEN, its slots, and their means, as PostgreSQL's binary values."""
 
 POSTGRES_EPOCH_S = 946_684_800
 """PostgreSQL counts the microseconds of a `timestamptz` from 2000 on."""
@@ -128,7 +130,7 @@ class MeasuredEvent(Struct, frozen=True):
     randomize_start_s: float = 0.0
 
     @classmethod
-    def of(cls, row: Row[Any]) -> Self:
+    def of(cls, row: MeasuredRow | SettledRow) -> Self:
         window = TimeRange(row.start_time, row.end_time)
         requested_kw = row.requested_reduction_kw
         return cls(row.event_id, window, row.notify_at, requested_kw, row.direction, row.randomize_start_s)
@@ -325,7 +327,7 @@ def _nothing(vens: int, slots: int) -> NDArray[np.float64]:
     return np.full((vens, slots), np.nan)
 
 
-def _unpacked(rows: Sequence[Sequence[Any]], ven_ids: Sequence[str], slots: Slots) -> NDArray[np.float64]:
+def _unpacked(rows: Sequence[PackedRow], ven_ids: Sequence[str], slots: Slots) -> NDArray[np.float64]:
     """Means by VEN and slot, of rows with a VEN's id, slots and means, as PostgreSQL sends them."""
     kw = _nothing(len(ven_ids), len(slots))
     place = {ven_id: row for row, ven_id in enumerate(ven_ids)}

@@ -82,7 +82,7 @@ def settle_ended(
     """
     if not _is_mine(connection):
         return 0
-    row = connection.execute(settlement_queries.unsettled_events(now - rules.grace)).first()
+    row = settlement_queries.next_unsettled_event(now - rules.grace).first(connection)
     if row is None:
         return 0
     event = MeasuredEvent.of(row)
@@ -103,7 +103,7 @@ def revise_settled(
     """Check the settled event whose last check is the oldest; returns the number of revisions made."""
     if not _is_mine(connection):
         return 0
-    row = connection.execute(settlement_queries.settled_events(now - rules.revise_for)).first()
+    row = settlement_queries.next_settled_event(now - rules.revise_for).first(connection)
     if row is None or row.looked_at > now - LOOK_EVERY:
         return 0
     event = MeasuredEvent.of(row)
@@ -134,7 +134,7 @@ def settle(
         notifier: of the reports that are made.
     """
     connection.execute(locks.exclusive(locks.SETTLEMENT))
-    row = connection.execute(settlement_queries.ended_event(event_id)).first()
+    row = settlement_queries.ended_event(event_id).first(connection)
     if row is None:
         return None
     return _revise(
@@ -191,7 +191,7 @@ def _revise(
 
 def _note_answers(connection: Connection, event_id: str, now: datetime) -> None:
     """How many VENs answered, and how fast: also of answers that came at the event's end."""
-    answered = connection.execute(settlement_queries.responses(event_id)).one()
+    answered = settlement_queries.responses(event_id).one(connection)
     mean_ms = None if answered.mean_ms is None else float(answered.mean_ms)
     responses = {"vens_responding": answered.vens, "avg_response_ms": mean_ms}
     connection.execute(
@@ -260,7 +260,7 @@ def _is_weather_changed(
         return False
     days = days_of(event.occasion, rules.calendar(event.window.start), rules.computed)
     query = temperatures.changed_temperatures(looked_at - MARGIN, temperature_range(days))
-    return bool(connection.execute(query).scalar_one())
+    return connection.execute(query).scalar_one()
 
 
 def _is_forgotten(

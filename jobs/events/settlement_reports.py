@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import chain
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from jobs.events.measuring import Measurement, Rules
 from jobs.events.notifying import Notifier
 from jobs.events.records import MeasuredEvent
 from jobs.queries.events import openadr as queries
-from jobs.queries.events.openadr import EventObject
+from jobs.queries.events.openadr import EventObject, StoredReport
 from jobs.transforms.events.interval_energies import Energies, add_up, mean_cover
 from jobs.transforms.events.report_intervals import Layout, ReportInterval, cells_of, intervals_of
 from jobs.transforms.events.settlement_reports import (
@@ -29,7 +29,7 @@ from jobs.transforms.events.settlement_reports import (
     report_id,
     requested_reports,
 )
-from schemas.openadr import EventRequest
+from schemas.openadr import EventRequest, ReportDescriptor
 from schemas.times.time_ranges import TimeRange
 
 INTERVALS_AT_ONCE = 20_000
@@ -78,8 +78,11 @@ class SettlementReports:
     ) -> Self | None:
         """None where the event's object requests no reports, or there is none."""
         row = queries.object_of_event(event.event_id).first(connection)
-        requested = [] if row is None else requested_reports(row.body)
-        if row is None or not requested:
+        if row is None:
+            return None
+        descriptors = msgspec.convert(row.body.get("reportDescriptors", ()), list[ReportDescriptor])
+        requested = requested_reports(descriptors)
+        if not requested:
             return None
         method = Method(rules.primary, revision, rules.least_coverage_percent)
         return cls(connection, row, requested, event.window, method, now, notifier)
@@ -102,16 +105,18 @@ class SettlementReports:
         energies = mean_cover(add_up([each for _, each in self._sums]), vens)
         self._write(self._reports("", None, Measured(AGGREGATED, energies, note is not None, vens == 0)))
 
-    def _of_vens(self, vens: pl.DataFrame, energies: Energies) -> Iterator[dict[str, Any]]:
+    def _of_vens(self, vens: pl.DataFrame, energies: Energies) -> Iterator[dict[str, object]]:
         query = queries.owners(vens.get_column("ven_id").to_list())
-        owners = {row.ven_id: row for row in self._connection.execute(query)}
+        owners = {owner.ven_id: owner for owner in query.each(self._connection)}
         for place, (ven_id, note) in enumerate(vens.select("ven_id", "note").iter_rows()):
             owner = owners.get(ven_id)
             name, client_id = (ven_id, None) if owner is None else (owner.ven_name, owner.client_id)
             measured = Measured(name, energies.of_rows(np.array([place])).total(), note is not None)
             yield from self._reports(f"ven/{ven_id}", client_id, measured)
 
-    def _reports(self, subject: str, client_id: str | None, measured: Measured) -> Iterator[dict[str, Any]]:
+    def _reports(
+        self, subject: str, client_id: str | None, measured: Measured
+    ) -> Iterator[dict[str, object]]:
         """All reports of a VEN, or of all VENs, numbered."""
         bodies = chain.from_iterable(self._bodies(each, measured) for each in self._requested)
         for number, body in enumerate(bodies):
@@ -124,7 +129,7 @@ class SettlementReports:
                 "body": body,
             }
 
-    def _bodies(self, requested: Requested, measured: Measured) -> Iterator[dict[str, Any]]:
+    def _bodies(self, requested: Requested, measured: Measured) -> Iterator[dict[str, object]]:
         intervals = self._layouts[requested.plan.layout]
         merged = structs.replace(measured, energies=self._merged(measured.energies, intervals))
         return report_bodies(self._object.object_id, requested, self._method, intervals, merged)
@@ -133,7 +138,8 @@ class SettlementReports:
         place = {cell.start: number for number, cell in enumerate(self.cells)}
         return energies.merged([place[each.time.start] for each in intervals])
 
-    def _write(self, reports: Iterator[dict[str, Any]]) -> None:
+    def _write(self, reports: Iterator[dict[str, object]]) -> None:
         for block in in_blocks(reports, max(1, INTERVALS_AT_ONCE // len(self.cells))):
-            stored = self._connection.execute(queries.put_reports(block, self._now)).all()
+            rows = self._connection.execute(queries.put_reports(block, self._now))
+            stored = list(map(StoredReport._make, rows))
             self._notifier.notify_of_reports(self._connection, stored, self._now)

@@ -2,29 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from jobs.queries.events import event_terms as term_queries
-from jobs.transforms.events.event_terms import Command, CommandTerms, Flexibility, is_announced, with_terms
+from jobs.queries.events.event_terms import TermsRow
+from jobs.transforms.events.event_terms import CommandTerms, Flexibility, is_announced, with_terms
+from schemas.demand_response.commands import NewCommand
 from schemas.devices.abilities import abilities
 
-_TERMS = (
-    "event_id",
-    "status",
-    "start_time",
-    "end_time",
-    "direction",
-    "randomize_start_s",
-    "stagger_return_s",
-    "import_limit_kw",
-    "export_limit_kw",
-)
 
-
-def completed(connection: Connection, asked: Sequence[Command]) -> list[Command]:
+def completed(connection: Connection, asked: Sequence[NewCommand]) -> list[NewCommand]:
     """Commands with the terms of their events beyond start, end and kW, for VENs that understand them.
 
     Args:
@@ -32,7 +21,7 @@ def completed(connection: Connection, asked: Sequence[Command]) -> list[Command]
         asked: rows of the outbox, whose data is not encoded yet.
     """
     event_ids = sorted({command["event_id"] for command in asked if command["event_id"]})
-    rows = connection.execute(term_queries.with_optional_terms(event_ids)).all() if event_ids else []
+    rows = term_queries.with_optional_terms(event_ids).all(connection) if event_ids else []
     if not rows:
         return list(asked)
     terms = {row.event_id: _terms(connection, row) for row in rows}
@@ -44,20 +33,30 @@ def completed(connection: Connection, asked: Sequence[Command]) -> list[Command]
     return [
         with_terms(
             command,
-            terms[command["event_id"]],
+            terms[event_id],
             understood.get(command["ven_id"], frozenset()),
-            flexible.get(command["event_id"], {}).get(command["ven_id"]),
+            flexible.get(event_id, {}).get(command["ven_id"]),
         )
-        if command["event_id"] in terms
+        if (event_id := command["event_id"]) in terms
         else command
         for command in asked
     ]
 
 
-def _terms(connection: Connection, row: Row[Any]) -> CommandTerms:
+def _terms(connection: Connection, row: TermsRow) -> CommandTerms:
     steps = connection.execute(term_queries.requests(row.event_id)).all() if row.has_intervals else ()
-    given = {name: getattr(row, name) for name in _TERMS}
-    return CommandTerms(**given, steps=tuple((at, kw) for at, kw in steps))
+    return CommandTerms(
+        event_id=row.event_id,
+        status=row.status,
+        start_time=row.start_time,
+        end_time=row.end_time,
+        direction=row.direction,
+        steps=tuple((at, kw) for at, kw in steps),
+        randomize_start_s=row.randomize_start_s,
+        stagger_return_s=row.stagger_return_s,
+        import_limit_kw=row.import_limit_kw,
+        export_limit_kw=row.export_limit_kw,
+    )
 
 
 def _flexibilities(connection: Connection, event_id: str) -> dict[str, Flexibility]:
@@ -78,7 +77,7 @@ def vens_with_announced_share(
         now: the time.
     """
     share_kw = dict(shares.select("ven_id", "requested_reduction_kw").iter_rows())
-    rows = connection.execute(term_queries.announced_intervals(event_id)).all()
+    rows = term_queries.announced_intervals(event_id).all(connection)
     return [
         row.ven_id
         for row in rows

@@ -78,13 +78,13 @@ class RunningEvent(NamedTuple):
     """A running event; `efficiency_percent` of its current request."""
 
     event_id: str
-    asked_since: datetime
+    requested_since: datetime
     efficiency_percent: float | None
 
 
 def running_events(now: datetime) -> Query[RunningEvent]:
     """Select running events, the start of their current request, and their efficiency."""
-    asked_since = (
+    requested_since = (
         select(func.max(event_requests.c.at))
         .where(event_requests.c.event_id == events.c.event_id, event_requests.c.at <= now)
         .scalar_subquery()
@@ -92,7 +92,7 @@ def running_events(now: datetime) -> Query[RunningEvent]:
     running = (
         select(
             events.c.event_id,
-            func.greatest(events.c.started_at, events.c.start_time, asked_since).label("asked_since"),
+            func.greatest(events.c.started_at, events.c.start_time, requested_since).label("requested_since"),
             event_progress.c.efficiency_percent,
         )
         .outerjoin_from(events, event_progress, event_progress.c.event_id == events.c.event_id)
@@ -123,7 +123,7 @@ def vens_ahead(since: datetime) -> Select[str]:
     return select(recent.c.ven_id).where(recent.c.ven_id.is_not(None)).distinct()
 
 
-def vens_heard(since: datetime) -> Select[int]:
+def vens_reporting_since(since: datetime) -> Select[int]:
     recent = or_(ven_snapshots.c.received_at > since, ven_snapshots.c.heard_at > since)
     return select(func.count()).select_from(ven_snapshots).where(recent)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection
@@ -184,11 +183,7 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
     """Return the jobs that measure events."""
     progress = Progress(cadence.rules(), _presence_time(cadence))
     archive = None if cadence.archive_url is None else ArchiveFolder(cadence.archive_url)
-    measuring: dict[str, Any] = {
-        "rules": cadence.rules(),
-        "archive": archive,
-        "notifier": cadence.notifier(),
-    }
+    rules, notifier = cadence.rules(), cadence.notifier()
     make_forecast = partial(
         forecast_load_types,
         time_zone=cadence.time_zone,
@@ -209,8 +204,8 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
             cadence.settlement_every_s,
             "settles ended events: what they delivered",
             (
-                partial(settle_ended, **measuring),
-                partial(revise_settled, **measuring),
+                partial(settle_ended, rules=rules, archive=archive, notifier=notifier),
+                partial(revise_settled, rules=rules, archive=archive, notifier=notifier),
             ),
             longest_pause_s=MEASURING_PAUSE_S,
         ),

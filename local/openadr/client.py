@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlencode
 
 import httpcore
@@ -63,7 +63,7 @@ class VtnClient:
             self._cached[path] = cached
         return msgspec.json.decode(cached.content, type=form)
 
-    def write(self, method: str, path: str, body: Mapping[str, Any], form: type[Form]) -> Form:
+    def write(self, method: str, path: str, body: Mapping[str, object], form: type[Form]) -> Form:
         """Create (POST) or replace (PUT) an object; returns it as stored by the VTN.
 
         Raises:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from local.fleet.homes.household import Household
 from local.fleet.homes.randomness import between
@@ -15,7 +14,7 @@ from serving.openadr.events.power import NotSharedError, asked_power
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
-def power_command(home: Household, event: OpenAdrEvent, flexibility_kw: float) -> dict[str, Any] | None:
+def power_command(home: Household, event: OpenAdrEvent, flexibility_kw: float) -> dict[str, object] | None:
     """Return the data of an `event` command; None if the event requests no power from this home.
 
     Args:
@@ -30,7 +29,7 @@ def power_command(home: Household, event: OpenAdrEvent, flexibility_kw: float) -
         return None
     delay_s = between(0, power.randomize_start_s, home.seed, home.ven_id, event.id, "spread")
     start_ts = power.start.timestamp() + delay_s
-    data: dict[str, Any] = {
+    data: dict[str, object] = {
         "event_id": event.id,
         "start_ts": start_ts,
         "end_ts": power.end.timestamp(),

@@ -1,10 +1,9 @@
 """What a home measured in some intervals, as a report of OpenADR. Pure."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import Any
 
 from local.fleet.homes.control_state import ControlState
 from local.fleet.homes.household import HouseholdReading, LoadReading
@@ -63,7 +62,7 @@ def metered(
 
 def report(
     event_id: str, client_name: str, payload_types: Collection[str], intervals: Sequence[MeteredInterval]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The body of a report of intervals that follow one another; states are reported of the last one."""
     types = [each for each in PAYLOAD_UNITS if each in payload_types]
     measured = [each for each in types if each in MEASUREMENTS]
@@ -90,8 +89,8 @@ def _descriptor(payload_type: str) -> dict[str, str]:
 
 
 def _resource(
-    name: str, intervals: Sequence[MeteredInterval], payloads: Iterable[list[dict[str, Any]]]
-) -> dict[str, Any]:
+    name: str, intervals: Sequence[MeteredInterval], payloads: Iterable[list[dict[str, object]]]
+) -> dict[str, object]:
     first = intervals[0]
     start = datetime.fromtimestamp(first.reading.ts, UTC).isoformat(timespec="milliseconds")
     return {
@@ -101,7 +100,7 @@ def _resource(
     }
 
 
-def _panel_payloads(interval: MeteredInterval, types: Sequence[str]) -> list[dict[str, Any]]:
+def _panel_payloads(interval: MeteredInterval, types: Sequence[str]) -> list[dict[str, object]]:
     reading = interval.reading
     values = {
         **_power(interval.mean_kw, reading.used_kw, interval.width_s),
@@ -111,7 +110,7 @@ def _panel_payloads(interval: MeteredInterval, types: Sequence[str]) -> list[dic
     return _payloads(values, types)
 
 
-def _load_payloads(interval: MeteredInterval, load_id: str, types: Sequence[str]) -> list[dict[str, Any]]:
+def _load_payloads(interval: MeteredInterval, load_id: str, types: Sequence[str]) -> list[dict[str, object]]:
     [load] = (each for each in interval.reading.loads if each.load.load_id == load_id)
     values = {
         **_power(interval.load_mean_kw[load_id], load.power_kw, interval.width_s),
@@ -140,5 +139,5 @@ def _operating_state(interval: MeteredInterval, load: LoadReading) -> str:
     return f"{running}_HEIGHTENED" if event is not None and event.is_more else f"{running}_NORMAL"
 
 
-def _payloads(values: dict[str, Any], types: Sequence[str]) -> list[dict[str, Any]]:
+def _payloads(values: Mapping[str, object], types: Sequence[str]) -> list[dict[str, object]]:
     return [{"type": each, "values": [values[each]]} for each in types if values.get(each) is not None]

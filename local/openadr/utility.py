@@ -1,7 +1,6 @@
 """The utility of the simulated fleet: its program, the event that requests reports, and enrolments."""
 
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import urlencode
 
 from local.openadr.client import VtnClient
@@ -48,7 +47,7 @@ class Utility:
             self._vtn.write("POST", "/events", _measurements(program_id), OpenAdrEvent)
 
 
-def _measurements(program_id: str) -> dict[str, Any]:
+def _measurements(program_id: str) -> dict[str, object]:
     descriptors = [
         {"payloadType": each, "readingType": "DIRECT_READ"} | ({"units": units} if units else {})
         for each, units in PAYLOAD_UNITS.items()
@@ -64,5 +63,5 @@ def _measurements(program_id: str) -> dict[str, Any]:
     }
 
 
-def _enrolment(name: str) -> dict[str, Any]:
+def _enrolment(name: str) -> dict[str, object]:
     return {"objectType": "BL_VEN_REQUEST", "venName": name, "clientID": name, "targets": [TARGET]}

@@ -1,7 +1,6 @@
 """A simulated OpenADR VEN: it enrols, polls for events, follows them, and reports."""
 
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 import structlog
@@ -176,7 +175,7 @@ class SimulatedVen:
         if any(each.event_id == event_id for each in self.state.events):
             self.state, _ = respond("restore", self._command({"event_id": event_id}, now))
 
-    def _command(self, data: dict[str, Any], now: float) -> CommandContext:
+    def _command(self, data: dict[str, object], now: float) -> CommandContext:
         return CommandContext(
             self.home, self.state, data, now, self._settings.behaviour, self._live.interval_s()
         )
@@ -218,7 +217,7 @@ class SimulatedVen:
     def _metered(self, start: float) -> MeteredInterval:
         return metered(self._meter, self.state, start, self._interval_s, has_opted_out=bool(self._opted_out))
 
-    def _send(self, event_id: str, body: dict[str, Any]) -> None:
+    def _send(self, event_id: str, body: dict[str, object]) -> None:
         """Report to one event; a refusal does not stop reports to others."""
         try:
             self._vtn.write("POST", "/reports", body, OpenAdrReport)

@@ -6,7 +6,7 @@ occurs twice on a day, usage is the mean of both; if it is skipped, there is non
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -28,6 +28,9 @@ EVENT, AROUND, BEFORE = "event", "around", "before"
 Slots = NDArray[np.int64]
 """Slot numbers, counted since the Unix epoch."""
 Hours = NDArray[np.float64]
+Ambiguous = Literal["earliest", "latest"]
+"""Which of two instants a local time means when clocks are set back."""
+
 NO_SLOT = -1
 
 
@@ -148,7 +151,7 @@ def _slots_within(window: Range) -> tuple[Slots, Hours]:
     return slots, overlap_h(slots, start, end)
 
 
-def overlap_h(slots: NDArray[Any], start: Any, end: Any) -> Hours:  # noqa: ANN401 - numbers, or arrays of them
+def overlap_h(slots: Slots, start: float, end: float) -> Hours:
     """Return the overlap of each slot with a range, in hours; `start` and `end` in Unix seconds."""
     inside = np.minimum((slots + 1) * SLOT_S, end) - np.maximum(slots * SLOT_S, start)
     hours: Hours = np.clip(inside, 0, None) / 3600
@@ -188,12 +191,13 @@ def days_for(
     slots = np.unique(np.concatenate([part.slots for part in within.values()]))
     day, every = calendar.day_of(occasion.start), [0, *backs]
     kinds = np.array([calendar.kind_of(day - timedelta(days=back)) for back in every])
-    first, second = (_at_same_time(slots, every, calendar, fold) for fold in ("earliest", "latest"))
+    first = _at_same_time(slots, every, calendar, "earliest")
+    second = _at_same_time(slots, every, calendar, "latest")
     first[0] = second[0] = slots
     return Days(occasion, calendar, every, kinds, slots, first, second, within)
 
 
-def _at_same_time(slots: Slots, backs: Sequence[int], calendar: Calendar, ambiguous: Any) -> Slots:  # noqa: ANN401
+def _at_same_time(slots: Slots, backs: Sequence[int], calendar: Calendar, ambiguous: Ambiguous) -> Slots:
     """Return the slots that begin at the same local time on other days: a row for each day."""
     days = pl.DataFrame({"back": backs}, schema={"back": pl.Int64})
     starts = pl.DataFrame({"slot": slots * (SLOT_S * 1_000_000)}).cast({"slot": pl.Datetime("us", "UTC")})

@@ -118,12 +118,12 @@ def on_days(usage: Usage, days: Days) -> Array:
     return first
 
 
-def _columns(slots: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.intp]:
+def _columns(slots: NDArray[np.int64], needed: NDArray[np.int64]) -> NDArray[np.intp]:
     """Return the columns of slots; the one past the last for missing slots."""
     if not len(slots):
-        return np.zeros(wanted.shape, dtype=np.intp)
-    column = np.searchsorted(slots, wanted)
-    is_there = (wanted != NO_SLOT) & (slots[np.minimum(column, len(slots) - 1)] == wanted)
+        return np.zeros(needed.shape, dtype=np.intp)
+    column = np.searchsorted(slots, needed)
+    is_there = (needed != NO_SLOT) & (slots[np.minimum(column, len(slots) - 1)] == needed)
     return np.where(is_there, column, len(slots))
 
 

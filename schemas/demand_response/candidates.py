@@ -5,14 +5,13 @@ One rule for the jobs, which notify VENs, and for serving, which previews events
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Protocol, Self, get_args
 
 from msgspec import Struct
 from sqlalchemy import (
     CTE,
     ColumnElement,
     Integer,
-    Row,
     Subquery,
     Text,
     and_,
@@ -27,7 +26,7 @@ from sqlalchemy import (
 )
 
 from schemas.db.queries import Relation
-from schemas.demand_response.groups import Targets, load_type, targeted_vens
+from schemas.demand_response.groups import Targeted, Targets, load_type, targeted_vens
 from schemas.demand_response.opt_outs import opted_out_vens
 from schemas.devices.abilities import DIRECTION, vens_that_understand
 from schemas.devices.load_values import headroom_kw, sheddable_kw
@@ -66,6 +65,21 @@ class Rest(Struct, frozen=True):
     most_per_day: int = 6
 
 
+class Selecting(Targeted, Protocol):
+    """An event, stored or planned, with all that determines its candidates."""
+
+    @property
+    def event_id(self) -> str: ...
+    @property
+    def start_time(self) -> datetime: ...
+    @property
+    def end_time(self) -> datetime: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def direction(self) -> EventDirection: ...
+
+
 class AskedEvent(Struct, frozen=True):
     """The properties of an event, stored or not, that determine its candidates."""
 
@@ -77,11 +91,10 @@ class AskedEvent(Struct, frozen=True):
     direction: EventDirection = "reduce"
 
     @classmethod
-    def of(cls, row: tuple[object, ...] | Struct) -> Self:
+    def of(cls, event: Selecting) -> Self:
         """Return the properties of a row of `events`, or of a planned one."""
-        event: Any = row
         of_times = (event.event_id, event.start_time, event.end_time, event.priority)
-        return cls(*of_times, Targets.of(row), event.direction)
+        return cls(*of_times, Targets.of(event), event.direction)
 
 
 def asked_vens(event: AskedEvent, now: datetime, rest: Rest, gone_after: timedelta | None) -> Relation:
@@ -217,7 +230,7 @@ def _elsewhere(event: AskedEvent) -> Relation:
     )
 
 
-def overlaps(event: AskedEvent | Row[Any]) -> ColumnElement[bool]:
+def overlaps(event: AskedEvent) -> ColumnElement[bool]:
     """Select other events that are scheduled or run at the same time."""
     return and_(
         events.c.event_id != event.event_id,

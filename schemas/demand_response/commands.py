@@ -3,9 +3,26 @@
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypedDict
 
 Op = Literal["setLoad", "shedLoad", "shedPanel", "event", "restore", "set", "setConfig", "get", "ping"]
+
+
+class NewCommand(TypedDict):
+    """A new row of `commands`; its data is not encoded."""
+
+    ven_id: str
+    command_id: str
+    op: Op
+    load_id: str | None
+    event_id: str | None
+    data: dict[str, object]
+    status: str
+    attempts: int
+    interruptions: int
+    created_at: datetime
+    next_attempt_at: datetime
+    expires_at: datetime
 
 
 def new_command(
@@ -15,7 +32,7 @@ def new_command(
     *,
     now: datetime,
     expires_at: datetime,
-) -> dict[str, object]:
+) -> NewCommand:
     """Return a row of `commands`: due now, expiring at `expires_at`; its id is the correlation id.
 
     Its load and event are those named in its data.
@@ -24,8 +41,8 @@ def new_command(
         "ven_id": ven_id,
         "command_id": str(uuid.uuid4()),
         "op": op,
-        "load_id": data.get("loadId"),
-        "event_id": data.get("event_id") or data.get("eventId"),
+        "load_id": _text(data, "loadId"),
+        "event_id": _text(data, "event_id") or _text(data, "eventId"),
         "data": dict(data),
         "status": "pending",
         "attempts": 0,
@@ -34,6 +51,11 @@ def new_command(
         "next_attempt_at": now,
         "expires_at": expires_at,
     }
+
+
+def _text(data: Mapping[str, object], name: str) -> str | None:
+    value = data.get(name)
+    return value if isinstance(value, str) else None
 
 
 def envelope(

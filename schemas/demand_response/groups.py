@@ -10,7 +10,7 @@ out where the network's figures do, so that a group of all VENs equals the netwo
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 from msgspec import Struct
@@ -43,6 +43,17 @@ UNKNOWN_TYPE = "unknown"
 GroupCondition = ColumnElement[bool]
 
 
+class Targeted(Protocol):
+    """A stored or planned event with its targets."""
+
+    @property
+    def ven_ids(self) -> Sequence[str] | None: ...
+    @property
+    def group_ids(self) -> Sequence[str] | None: ...
+    @property
+    def load_types(self) -> Sequence[str] | None: ...
+
+
 class Targets(Struct, frozen=True):
     """The targets of an event: VENs that it names and members of groups; without either all VENs.
 
@@ -54,8 +65,8 @@ class Targets(Struct, frozen=True):
     load_types: Sequence[str] | None = None
 
     @classmethod
-    def of(cls, row: tuple[object, ...] | Struct) -> Self:
-        return cls(**{name: getattr(row, name) for name in cls.__struct_fields__})
+    def of(cls, event: Targeted) -> Self:
+        return cls(event.ven_ids, event.group_ids, event.load_types)
 
     @property
     def is_everybody(self) -> bool:

@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Select, Text, any_, case, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from schemas.db.queries import Relation
+from schemas.demand_response.groups import OneOf
 from schemas.tables.registry import vens
 from schemas.tables.weather import SITE
 from schemas.tables.weather import temperatures as table
 from schemas.times.time_ranges import TimeRange
 
 
-def regions_of(ven_ids: Sequence[str]) -> Select[Any]:
+def regions_of(ven_ids: Sequence[str]) -> Select[str, str]:
     """Select the region whose temperatures apply to each VEN: its own if it has any, else the site's."""
     has_own = exists().where(table.c.region == vens.c.region)
     return select(vens.c.ven_id, case((has_own, vens.c.region), else_=SITE).label("region")).where(
@@ -21,19 +22,19 @@ def regions_of(ven_ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def temperatures(regions: Sequence[str], within: TimeRange) -> Select[Any]:
+def temperatures(regions: Sequence[str], within: TimeRange) -> Relation:
     """Select the temperatures of regions in a range."""
     return select(table.c.region, table.c.ts, table.c.temperature_c).where(
         table.c.region == _any_of(regions), table.c.ts >= within.start, table.c.ts < within.end
     )
 
 
-def changed_temperatures(since: datetime, within: TimeRange) -> Select[Any]:
+def changed_temperatures(since: datetime, within: TimeRange) -> Select[bool]:
     """Select whether any temperature of a range was imported or changed since a time."""
     row = table.c
     of_range = (row.ts >= within.start, row.ts < within.end, row.recorded_at >= since)
     return select(exists().where(*of_range))
 
 
-def _any_of(texts: Sequence[str]) -> Any:  # noqa: ANN401 - SQLAlchemy's
+def _any_of(texts: Sequence[str]) -> OneOf:
     return any_(func.cast(literal(list(texts), ARRAY(Text)), ARRAY(Text)))

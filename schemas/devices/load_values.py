@@ -13,7 +13,6 @@ Both compare stored device times, so a rebuilt summary gives the same result.
 """
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -47,7 +46,7 @@ def with_settings(latest: FromClause = load_snapshots) -> FromClause:
     return latest.outerjoin(loads, of_load)
 
 
-def effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[Any]:
+def effective(field: str, latest: FromClause = load_snapshots) -> ColumnElement[object]:
     """The value set by people for a load; else its VEN's."""
     return func.coalesce(loads.c[field], latest.c[field])
 

@@ -101,9 +101,13 @@ def _shown_to_vens(
 
 def _readers(connection: Connection, targets: Sequence[str], parts: EventParts) -> SeenTargets:
     seen: SeenTargets = defaultdict(set)
-    query = queries.vens_granted(targets) if targets else queries.all_vens()
-    for row in connection.execute(query):
-        seen[row.client_id, row.ven_object_id].update([row.target] if targets else [])
+    if targets:
+        for client_id, ven_object_id, target in connection.execute(queries.vens_granted(targets)):
+            seen[client_id, ven_object_id].add(target)
+    else:
+        seen.update(
+            ((client_id, ven_id), set()) for client_id, ven_id in connection.execute(queries.all_vens())
+        )
     for each in parts.vens:
         seen[each].update(())
     return seen

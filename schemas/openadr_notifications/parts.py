@@ -1,12 +1,13 @@
 """The parts of VENs in an event: what each client sees of it, and which read it since they have one."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from sqlalchemy import Connection
 
 from schemas.openadr_notifications import queries
+from schemas.openadr_notifications.queries import PartRow
 from schemas.openadr_objects import Object
 from schemas.openadr_shares import Share, with_own_share
 
@@ -40,16 +41,22 @@ NO_PARTS = EventParts({}, frozenset(), None)
 
 def parts_in_event(connection: Connection, object_id: str, *, even_if_over: bool = False) -> EventParts:
     """Read the parts in an event; `even_if_over`: with the shares that an event that is over had."""
-    rows = connection.execute(queries.parts_in_event(object_id)).all()
+    rows = queries.parts_in_event(object_id).all(connection)
     if not rows:
         return NO_PARTS
     first, shares_kw = rows[0], defaultdict[str, float](float)
     for row in rows:
-        if row.client_id is not None:
+        if row.client_id is not None and row.share_kw is not None:
             shares_kw[row.client_id] += row.share_kw
-    vens = frozenset((row.client_id, row.ven_object_id) for row in rows if row.notified_at is not None)
+    vens = frozenset(_notified_vens(rows))
     other = None if first.is_over and not even_if_over else Share(0.0, first.of_all_kw, first.flexibility_kw)
     return EventParts(shares_kw, vens, other)
+
+
+def _notified_vens(rows: Iterable[PartRow]) -> Iterator[ClientAndVen]:
+    for row in rows:
+        if row.notified_at is not None and row.client_id is not None and row.ven_object_id is not None:
+            yield row.client_id, row.ven_object_id
 
 
 class ShareChange:

@@ -1,10 +1,13 @@
 """Who is notified of an object: subscriptions, VENs with its targets or a part; and the two outboxes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ARRAY, ColumnElement, Insert, Select, Text, case, func, insert, literal, or_, select
 
+from schemas.db.queries import Query, fields_of
+from schemas.openadr_objects import Object
 from schemas.tables.events import LIVE_PARTICIPATIONS, TO_COME, event_participations, events
 from schemas.tables.openadr import (
     openadr_events,
@@ -18,20 +21,44 @@ from schemas.tables.webhooks import webhook_deliveries
 SUBSCRIPTION = openadr_subscriptions.c
 
 
-def subscriptions_to(kind: str, program_id: str | None) -> Select[Any]:
+class SubscriptionRow(NamedTuple):
+    """A subscription of a client; `targets`: only to objects with one of these, if there are any."""
+
+    object_id: str
+    client_id: str
+    targets: list[str]
+    reads_all: bool
+    body: Object
+
+
+class PartRow(NamedTuple):
+    """An event that asks for power, with the part of a VEN; null in the only row if no VEN has a part."""
+
+    of_all_kw: float | None
+    """None: not shared out yet."""
+    flexibility_kw: float | None
+    is_over: bool
+    client_id: str | None
+    ven_object_id: str | None
+    share_kw: float | None
+    notified_at: datetime | None
+
+
+def subscriptions_to(kind: str, program_id: str | None) -> Query[SubscriptionRow]:
     """Subscriptions to a type of object, to any program or to that of the object."""
     of_program: ColumnElement[bool] = SUBSCRIPTION.program_id.is_(None)
     if program_id is not None:
         of_program = or_(of_program, SUBSCRIPTION.program_id == program_id)
     has_kind = SUBSCRIPTION.objects.op("@>", is_comparison=True)(_texts([kind]))
-    return select(openadr_subscriptions).where(has_kind, of_program).order_by(SUBSCRIPTION.object_id)
+    subscriptions = select(*fields_of(SubscriptionRow, openadr_subscriptions)).where(has_kind, of_program)
+    return Query(SubscriptionRow, subscriptions.order_by(SUBSCRIPTION.object_id))
 
 
-def program_of_event(event_object_id: str) -> Select[Any]:
+def program_of_event(event_object_id: str) -> Select[str]:
     return select(openadr_events.c.program_id).where(openadr_events.c.object_id == event_object_id)
 
 
-def clients_granted(targets: Sequence[str]) -> Select[Any]:
+def clients_granted(targets: Sequence[str]) -> Select[str, str]:
     """`client_id` and `target` of clients whose VENs or resources were granted one of some targets."""
     parts = []
     for table in (openadr_vens, openadr_resources):
@@ -42,7 +69,7 @@ def clients_granted(targets: Sequence[str]) -> Select[Any]:
     return select(granted.c.client_id, granted.c.target).where(granted.c.target.in_(targets))
 
 
-def vens_granted(targets: Sequence[str]) -> Select[Any]:
+def vens_granted(targets: Sequence[str]) -> Select[str, str, str]:
     """VENs that were granted one of some targets, themselves or by a resource of theirs.
 
     Returns:
@@ -58,20 +85,17 @@ def vens_granted(targets: Sequence[str]) -> Select[Any]:
         columns = (table.c.client_id, ven_object_id.label("ven_object_id"), target)
         parts.append(select(*columns).where(overlaps))
     granted = parts[0].union(parts[1]).subquery()
-    return select(granted).where(granted.c.target.in_(targets))
+    grant = granted.c
+    return select(grant.client_id, grant.ven_object_id, grant.target).where(grant.target.in_(targets))
 
 
-def all_vens() -> Select[Any]:
+def all_vens() -> Select[str, str]:
+    """`client_id` and `ven_object_id` of all VENs."""
     return select(openadr_vens.c.client_id, openadr_vens.c.object_id.label("ven_object_id"))
 
 
-def parts_in_event(object_id: str) -> Select[Any]:
-    """What an event that asks for power asks of VENs that speak OpenADR: a row for each, at least one.
-
-    Returns:
-        `of_all_kw` (null: not shared out yet), `flexibility_kw`, `is_over`; and `client_id`, `ven_object_id`,
-        `share_kw`, `notified_at`, null in the only row where none has a part.
-    """
+def parts_in_event(object_id: str) -> Query[PartRow]:
+    """What an event that asks for power asks of VENs that speak OpenADR: a row for each, at least one."""
     part, event, ven = event_participations.c, openadr_events.c, openadr_vens.c
     share_kw = case((part.status.in_(LIVE_PARTICIPATIONS), part.requested_reduction_kw), else_=0.0)
     own = (
@@ -79,7 +103,7 @@ def parts_in_event(object_id: str) -> Select[Any]:
         .join(openadr_vens, part.ven_id == ven.ven_id)
         .subquery("own")
     )
-    return (
+    parts = (
         select(
             events.c.shared_reduction_kw.label("of_all_kw"),
             event.flexibility_kw,
@@ -94,17 +118,18 @@ def parts_in_event(object_id: str) -> Select[Any]:
         .outerjoin(own, own.c.event_id == event.event_id)
         .where(event.object_id == object_id)
     )
+    return Query(PartRow, parts)
 
 
-def queue_messages(messages: Sequence[Mapping[str, Any]]) -> Insert:
+def queue_messages(messages: Sequence[Mapping[str, object]]) -> Insert:
     """For the broker."""
     return insert(openadr_messages).values(list(messages))
 
 
-def queue(deliveries: Sequence[Mapping[str, Any]]) -> Insert:
+def queue(deliveries: Sequence[Mapping[str, object]]) -> Insert:
     """Also for webhooks that are disabled: the jobs delete what is never sent."""
     return insert(webhook_deliveries).values(list(deliveries))
 
 
-def _texts(texts: Sequence[str]) -> ColumnElement[Any]:
+def _texts(texts: Sequence[str]) -> ColumnElement[Sequence[str]]:
     return literal(list(texts), ARRAY(Text(collation="C")))

@@ -8,10 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from schemas.openadr import ObjectType, Operation
 from schemas.openadr_notifications import queries
@@ -24,6 +23,7 @@ from schemas.openadr_notifications.content import (
     without_tokens,
 )
 from schemas.openadr_notifications.parts import NO_PARTS, EventParts, parts_in_event
+from schemas.openadr_notifications.queries import SubscriptionRow
 from schemas.openadr_objects import Object
 from schemas.openadr_shares import with_own_share
 
@@ -44,7 +44,7 @@ class Audience(Struct, frozen=True):
             parts = parts_in_event(connection, change.changed["id"], even_if_over=is_deleted)
         return cls(_granted(connection, change.targets), parts)
 
-    def has(self, subscription: Row[Any], change: ObjectChange) -> bool:
+    def has(self, subscription: SubscriptionRow, change: ObjectChange) -> bool:
         """Whether a subscription's client may read an object, and has subscribed to one of its targets."""
         if subscription.targets and not set(subscription.targets) & set(change.targets):
             return False
@@ -55,7 +55,7 @@ class Audience(Struct, frozen=True):
             return not change.targets or client_id in self.granted or client_id in self.parts.clients
         return bool(change.changed["clientID"] == client_id)
 
-    def shown(self, subscription: Row[Any], change: ObjectChange) -> Object:
+    def shown(self, subscription: SubscriptionRow, change: ObjectChange) -> Object:
         """An object as a client sees it: without tokens of webhooks, others' targets, and others' shares."""
         if change.kind not in TARGETED or subscription.reads_all:
             return without_tokens(change.changed)
@@ -76,7 +76,7 @@ def queue_for_subscribers(
         concerns: of which clients of VENs; None for all, and for business logic.
     """
     for (kind, program_id), some in groupby(changes, lambda each: (each.kind, _program(connection, each))):
-        subscriptions = connection.execute(queries.subscriptions_to(kind, program_id)).all()
+        subscriptions = queries.subscriptions_to(kind, program_id).all(connection)
         if concerns is not None:
             subscriptions = [row for row in subscriptions if not row.reads_all and concerns(row.client_id)]
         if subscriptions:
@@ -88,8 +88,8 @@ def queue_for_subscribers(
 
 
 def _deliveries(
-    connection: Connection, change: ObjectChange, subscriptions: Sequence[Row[Any]], now: datetime
-) -> Iterator[dict[str, Any]]:
+    connection: Connection, change: ObjectChange, subscriptions: Sequence[SubscriptionRow], now: datetime
+) -> Iterator[dict[str, object]]:
     audience = Audience.of(connection, change)
     for row in subscriptions:
         if audience.has(row, change):
@@ -112,8 +112,7 @@ def _program(connection: Connection, change: ObjectChange) -> str | None:
         return change.program_id
     if change.kind == "REPORT":
         query = queries.program_of_event(change.changed["eventID"])
-        program_id = connection.execute(query).scalar_one_or_none()
-        return None if program_id is None else str(program_id)
+        return connection.execute(query).scalar_one_or_none()
     return change.changed.get("programID")
 
 
@@ -125,7 +124,7 @@ def _granted(connection: Connection, targets: Sequence[str]) -> Mapping[str, fro
     return {client_id: frozenset(some) for client_id, some in granted.items()}
 
 
-def _webhooks_of(row: Row[Any], operation: Operation, kind: ObjectType) -> Iterator[str]:
+def _webhooks_of(row: SubscriptionRow, operation: Operation, kind: ObjectType) -> Iterator[str]:
     for number, part in enumerate(row.body["objectOperations"]):
         if kind in part["objects"] and operation in part["operations"]:
             yield webhook_id(row.object_id, number)

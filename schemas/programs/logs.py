@@ -41,7 +41,7 @@ def log_options(level: str, log_format: LogFormat) -> dict[str, Any]:
     }
 
 
-def library_logging(level: str, log_format: LogFormat) -> dict[str, Any]:
+def library_logging(level: str, log_format: LogFormat) -> dict[str, object]:
     """Return a `dictConfig` that writes libraries' log records to stdout in the same form.
 
     Libraries log from warnings on, unless `level` is debug; granian logs by `level`. It can be pickled, for

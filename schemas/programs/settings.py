@@ -6,11 +6,12 @@ Every setting's description is the row of the README's table; a test compares th
 import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
+from typing import Annotated, Literal, Self, cast, get_args, get_origin
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.archive.folder import SCHEMES
@@ -111,7 +112,7 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError("\n".join(_problem(cls, dict(each)) for each in error.errors())) from None
+            raise SettingsError("\n".join(_problem(cls, each) for each in error.errors())) from None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -298,7 +299,7 @@ class NotifierSettings(Settings):
     )
 
 
-def _problem(settings: type[Settings], error: dict[str, Any]) -> str:
+def _problem(settings: type[Settings], error: ErrorDetails) -> str:
     """Return the line for a wrong setting: its variable, the fix, and, unless it is secret, its value."""
     variable, advice = ".".join(map(str, error["loc"])), _advice(error["msg"])
     value = error["input"]

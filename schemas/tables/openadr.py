@@ -4,10 +4,9 @@ Only the digest of a client's secret is stored. A signing key is stored in plain
 issue tokens.
 """
 
-from typing import Any
-
 import polars as pl
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Identity, Index, LargeBinary, Table, Text, text
+from sqlalchemy.schema import SchemaItem
 
 from schemas.db.frame_models import pa
 from schemas.tables.metadata import Frame, Texts, Utc, instant, metadata, power_kw, text_key, text_list
@@ -41,7 +40,7 @@ def _id(name: str, *, nullable: bool = False) -> Column[str]:
     return Column(name, Text(collation="C"), nullable=nullable)
 
 
-def _objects(name: str, *columns: Column[Any] | Index) -> Table:
+def _objects(name: str, *columns: SchemaItem) -> Table:
     """Return the table of one noun's objects, created, or for those of VENs owned, by `client_id`."""
     return Table(
         name,

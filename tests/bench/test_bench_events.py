@@ -18,7 +18,7 @@ from jobs.events.measuring import Rules
 from jobs.events.progress import Progress
 from jobs.events.records import read_usage
 from jobs.events.settlement import settle
-from jobs.queries.events import lifecycle as event_queries
+from jobs.queries.events import following as following_queries
 from jobs.settings import Cadence
 from jobs.summaries.models import FollowedPartFrame
 from jobs.summaries.rows import fetch
@@ -103,8 +103,8 @@ def test_notifying_and_polling(make_database: MakeDatabase) -> None:
         for _ in range(TICKS)
     ]
     with engine.connect() as connection:
-        followed = connection.execute(event_queries.followed_events()).all()
-    all_participations = event_queries.followed_parts(followed, START + HOUR / 2, only_news=False)
+        followed = following_queries.followed_events().all(connection)
+    all_participations = following_queries.followed_parts(followed, START + HOUR / 2, only_news=False)
     reading = [
         cost_of(engine, lambda connection: fetch(connection, all_participations, FollowedPartFrame))
         for _ in range(TICKS)

@@ -195,7 +195,7 @@ def test_ten_thousand_vens_that_poll(make_database: MakeDatabase) -> None:
 
 
 def measured(target: Server, poll: Poll) -> tuple[Load, dict[str, Load]]:
-    """The load of a route of our own, and those of VENs that poll, measured in turn."""
+    """The load of a route of our own, and those of polling VENs, measured alternately."""
     loads: dict[str, list[Load]] = {"the first poll of all": [poll.first()]}
     own: list[Load] = []
     for _ in range(ROUNDS):

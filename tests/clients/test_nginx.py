@@ -155,6 +155,6 @@ def log_in(port: int, host: str, key: str) -> str:
 
 
 def test_a_development_server_that_changes_the_host(tmp_path: Path, database_url: str) -> None:
-    """As vite with `changeOrigin`: Host is that of serving, Origin that of the page; nobody has a key."""
+    """As vite with `changeOrigin`: Host is that of serving, Origin that of the page; without keys."""
     with proxied(tmp_path, database_url, f"{HOST}:{{api}}", HTTP_AUTH="off") as port:
         assert_reads_and_changes(port, f"localhost:{port}", f"http://localhost:{port}")

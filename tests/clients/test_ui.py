@@ -157,7 +157,7 @@ def test_a_form_may_send_a_ven_back(ven_id: str, site: tuple[Ui, ReceiptVen]) ->
 
 
 def test_the_buttons_of_a_load(site: tuple[Ui, ReceiptVen]) -> None:
-    """The VEN knows neither command, and says so; the page shows that."""
+    """The VEN knows neither command, and rejects both; the page shows that."""
     client, house = site
     path = "/api/vens/house/loads/heater"
     shed = client.send(

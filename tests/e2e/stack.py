@@ -17,7 +17,7 @@ READY_WITHIN_S = 120.0
 
 @contextmanager
 def running_stack(directory: Path, *options: str) -> Iterator[dict[str, Any]]:
-    """`python -m local` with some options; gives what its ready file says.
+    """`python -m local` with some options; yields the content of its ready file.
 
     Unless an option says otherwise, with the servers that every machine has.
     """
@@ -38,7 +38,7 @@ def running_stack(directory: Path, *options: str) -> Iterator[dict[str, Any]]:
 
 
 def until(what: Callable[[], bool], within_s: float) -> None:
-    """Wait for what no signal tells of."""
+    """Wait for a condition without a signal."""
     deadline = time.monotonic() + within_s
     while not what():
         assert time.monotonic() < deadline, "it never came true"

@@ -1,4 +1,4 @@
-"""What the dashboard says while the database is away, or late: never more than is known."""
+"""The dashboard while the database is unavailable or late: it never shows more than is known."""
 
 import re
 import subprocess
@@ -119,7 +119,7 @@ def status_of(site: Site, event_id: str) -> str:
 
 
 def test_what_stood_there_is_of_then_while_the_database_is_away(page: Page, site: Site, event: str) -> None:
-    """Each panel says of when it is, and why, with the reason of the API; Start is off; all comes back."""
+    """Each panel shows its age and the API's reason; Start is off; all comes back."""
     page.goto(site.url)
     view, start = page.locator("#event-view"), page.get_by_role("button", name="Start event")
     expect(view).to_contain_text(f"event {event}")
@@ -180,7 +180,7 @@ def test_nothing_runs_is_said_of_then(page: Page, site: Site) -> None:
 
 
 def test_late_jobs_make_totals_old(page: Page, site: Site) -> None:
-    """The database answers at once, with totals that nobody renews."""
+    """The database answers at once, with totals that are not refreshed."""
     page.goto(site.url)
     expect(page.locator("#now > .state")).to_have_text("")
     site.end_program("jobs")

@@ -33,7 +33,7 @@ VENS, SEED, OPT_OUT = 10, 4, 0.3
 ARRIVES_WITHIN_S, MOVES_WITHIN_S, SETTLES_WITHIN_S = 180, 20, 60
 AHEAD, LENGTH = timedelta(seconds=4), timedelta(seconds=20)
 TOLD_AHEAD = timedelta(seconds=30)
-"""So long before its start VENs are told of an event that they are to follow from its first second on."""
+"""The lead time of events that VENs are to follow from the first second on."""
 ON_TIME_S, ASKED_WITHIN_S = 1.0, 1.0
 ROUNDING_KW = 0.002
 
@@ -272,7 +272,7 @@ def test_an_event_that_is_stopped_lets_everybody_go(site: Site) -> None:
 
 
 def test_an_event_of_two_intervals(site: Site) -> None:
-    """Homes are told both at once, follow them, and are measured against both."""
+    """Homes get both in one command, follow them, and are measured against both."""
     event_id = _event_that_nobody_leaves(4_000)
     site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, LENGTH.seconds)
     available_kw = site.ask("/stats/network")["controllablePowerKw"]
@@ -309,7 +309,7 @@ def test_an_event_of_two_intervals(site: Site) -> None:
 
 
 def test_an_event_that_asks_for_more(site: Site) -> None:
-    """What homes use above what they would have used counts, and they say that they take part."""
+    """Usage above the baseline counts, and homes report that they take part."""
     event_id, refusing = _event_that_some_refuse(6_000)
     site.until("/stats/network", lambda network: network["currentLoadReductionKw"] == 0, LENGTH.seconds)
     made = site.make_event(event_id, 6.0, TOLD_AHEAD, leadTimeS=TOLD_AHEAD.seconds, direction="increase")

@@ -45,7 +45,7 @@ FAST = {"JOBS_HISTORY_EVERY_S": "2", "JOBS_SETTLEMENT_EVERY_S": "2", "SETTLEMENT
 
 
 class System:
-    """Every program, with a broker whose plugin dynamic-security is told of credentials."""
+    """Every program, with a broker whose plugin dynamic-security gets the credentials."""
 
     def __init__(self, directory: Path) -> None:
         self.broker = DynsecBroker(directory, is_open=True)

@@ -1,4 +1,4 @@
-"""`python -m local --fixtures`, and docs/fixtures.md: what the page says is what the service answers."""
+"""`python -m local --fixtures`, and docs/fixtures.md: the page equals the service's responses."""
 
 import json
 import re

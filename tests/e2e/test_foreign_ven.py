@@ -1,4 +1,4 @@
-"""A VEN that this project did not write: any MQTT client that sends what the contract says.
+"""A VEN that this project did not write: any MQTT client that follows the contract.
 
 It speaks to a running `python -m local`, and its numbers must be in every answer within five seconds.
 """

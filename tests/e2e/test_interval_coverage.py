@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from jobs.transforms.events.intervals import ENDS, portfolio_misses, with_portfolio_interval
 from jobs.transforms.events.performance import (
-    counted_hours,
     covered_shares,
-    event_usage,
     portfolio_errors,
     portfolio_sums,
     settle_portfolio,
     settle_vens,
 )
+from jobs.transforms.events.usage import counted_hours, event_usage
 from local.fleet.homes.household import Household
 from schemas.baseline_model.days import Calendar, Occasion
 from schemas.baseline_model.prediction import days_of, predict_from

@@ -1,4 +1,4 @@
-"""The simulated fleet on a real broker: it reports, obeys, comes back, and says goodbye."""
+"""The simulated fleet on a real broker: it reports, obeys, reconnects, and signs off."""
 
 import json
 import queue

@@ -160,7 +160,7 @@ def _is_gone(stack: Running) -> bool:
 
 
 def said_until(stack: Running, text: str, within_s: float = 60) -> str:
-    """What it has said up to the line with this text."""
+    """Its output up to the line with this text."""
     assert stack.process.stdout is not None
     said = ""
     deadline = threading.Timer(within_s, stack.process.kill)  # the end of its output

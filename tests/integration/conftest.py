@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from ingest.storing.store import Store
 from jobs.running.runner import Runner
 from schemas.db.connections import connect
-from tests.integration.house import House
 from tests.integration.published import NOW
+from tests.integration.whole_system import WholeSystem
 from tests.servers import DatabaseServer
 
 
@@ -40,8 +40,8 @@ def runner(engine: Engine) -> Runner:
 
 
 @pytest.fixture
-def house(engine: Engine, database_url: str) -> Iterator[House]:
-    built = House(engine, database_url)
+def system(engine: Engine, database_url: str) -> Iterator[WholeSystem]:
+    built = WholeSystem(engine, database_url)
     built.empty()
     yield built
     built.close()

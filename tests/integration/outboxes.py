@@ -19,7 +19,7 @@ def put(
     rows = [new_command(op, ven_id, data, now=now, expires_at=now + worth) for ven_id in ven_ids]
     empty = dict.fromkeys(("load_id", "event_id"))
     with engine.begin() as connection:
-        connection.execute(insert(commands), [empty | row for row in rows])
+        connection.execute(insert(commands), [{**empty, **row} for row in rows])
     return [str(row["command_id"]) for row in rows]
 
 

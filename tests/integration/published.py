@@ -32,7 +32,7 @@ NEW_EVENT: dict[str, Any] = {
     "randomizeStartS": 0.0,
     "staggerReturnS": 0.0,
 }
-"""An event that asks everybody and has not begun, beside its id, status, times and request."""
+"""A scheduled event of all VENs, beside its id, status, times and request."""
 
 
 def telemetry(ven_id: str, at: datetime = THREE, used_kw: float | None = 1.0, **said: Any) -> Received:
@@ -69,7 +69,7 @@ def value(connection: psycopg.Connection, query: str) -> Any:
 
 
 def until(condition: Callable[[], bool], within_s: float = 20) -> None:
-    """Wait for a condition that nobody signals."""
+    """Wait for a condition without a signal."""
     deadline, pause = time.monotonic() + within_s, threading.Event()
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s"

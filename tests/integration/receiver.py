@@ -10,7 +10,7 @@ from tests.integration.published import until
 
 
 class Receiver:
-    """Answers 204, or what `answer` says of the message with the given number."""
+    """Responds 204, or with `answer` of the message's number."""
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""Rules of OpenADR that no schema can tell. The service is right.
+"""Rules of OpenADR that no schema can express. The service is right.
 
 Loaded by schemathesis itself, through SCHEMATHESIS_HOOKS.
 """

@@ -1,4 +1,4 @@
-"""Rules that no schema can tell, as they are about several values or what is there now. The service is right.
+"""Rules that no schema can express, about several values or present data. The service is right.
 
 Loaded by schemathesis itself, through SCHEMATHESIS_HOOKS.
 """

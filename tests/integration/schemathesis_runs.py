@@ -30,7 +30,7 @@ def serving(port: int, environment: Mapping[str, str]) -> Iterator[None]:
 def assert_nothing_found(
     request: pytest.FixtureRequest, folder: Path, name: str, words: list[str], environment: dict[str, str]
 ) -> None:
-    """Run it with `NAME.toml` and `NAME_rules.py`, as often as `--examples` says."""
+    """Run it with `NAME.toml` and `NAME_rules.py`, with `--examples` examples."""
     examples = request.config.getoption("--examples")
     tries = [str(examples)] if examples else ["3", "--generation-deterministic"]
     here = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""A broker that does what a test says, on a real socket: it listens, and the test speaks."""
+"""A broker that a test scripts, on a real socket."""
 
 import socket
 import ssl

@@ -182,7 +182,7 @@ ON CONFLICT (event_id) DO UPDATE SET efficiency_percent = excluded.efficiency_pe
 
 
 def test_a_running_event_underdelivers(site: Site) -> None:
-    """Each event has its own alarm; one that has just begun has time, and one that nobody measures none."""
+    """Each event has its own alarm; a new event has a grace time, an unmeasured one no alarm."""
     for event_id, status, percent in (
         ("well", "active", 71.0),
         ("ill", "active", 70.0),
@@ -336,7 +336,7 @@ def test_successes_are_not_written_in_each_cycle(site: Site, engine: Engine) -> 
 
 
 def test_a_condition_that_fails_does_not_stop_the_others(site: Site) -> None:
-    """It keeps its alarm and its last time, and tells its error; also when a statement fails."""
+    """It keeps its alarm and its last time, and logs its error; also when a statement fails."""
     site.report(0, "a")
     assert site.evaluate(300, only("ingest_silent")) == 1
     site.execute("ALTER TABLE ingest_batches RENAME COLUMN worker TO workman")
@@ -488,7 +488,7 @@ def test_old_alarms_are_forgotten_and_open_ones_stay(site: Site, engine: Engine)
 
 
 def test_the_schedule_evaluates_them(site: Site, engine: Engine) -> None:
-    """With the thresholds of the settings; a kind that is gone has no condition any more."""
+    """With the thresholds of the settings; a removed kind has no condition any more."""
     site.report(0, "a")
     site.execute("INSERT INTO alarm_conditions (kind, threshold, clears_below) VALUES ('of old', 1, 1)")
     jobs = schedule(Cadence.model_validate({"ALARM_INGEST_SILENT_S": 7}))

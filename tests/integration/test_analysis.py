@@ -1,4 +1,4 @@
-"""The analysts' API says what the HTTP API says, from the database and over HTTP, also by days of a zone."""
+"""The analysts' API equals the HTTP API, from the database and over HTTP, also by days of a zone."""
 
 import json
 import threading
@@ -30,7 +30,7 @@ from serving.events.service import EventWriter
 from serving.http.paths import RAW_PATH
 from serving.policy import Policy
 from serving.routes import AppOptions
-from tests.integration.house import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, House
+from tests.integration.whole_system import EDGES, EVERYTHING, GRANULARITIES, NOW, SLOTTED, WholeSystem
 from tests.oracle.compare import assert_same
 from tests.oracle.loop import Oracle
 from tests.oracle.messages import Published, Setting, Window, random_traffic
@@ -50,7 +50,7 @@ BOTH: list[tuple[Aggregate, str]] = [("sum", "13m"), ("mean", "15m"), ("energy",
 def filled(module_database_url: str) -> tuple[str, Oracle]:
     """The name of a database with traffic, and the plain loop that has received the same."""
     traffic, engine = random_traffic(11, 600), engine_for(module_database_url, "tests")
-    built = House(engine, module_database_url)
+    built = WholeSystem(engine, module_database_url)
     built.empty()
     built.ingest(traffic[:500])
     built.catch_up()
@@ -61,11 +61,13 @@ def filled(module_database_url: str) -> tuple[str, Oracle]:
 
 
 @pytest.fixture
-def house(postgres: DatabaseServer, filled: tuple[str, Oracle], test_engine: Engine) -> Iterator[House]:
+def system(
+    postgres: DatabaseServer, filled: tuple[str, Oracle], test_engine: Engine
+) -> Iterator[WholeSystem]:
     """A copy of the filled database, with all that reads and writes it."""
     template, oracle = filled
     with cloned_database(postgres, "test", template) as url:
-        built = House(test_engine, url)
+        built = WholeSystem(test_engine, url)
         built.oracle = deepcopy(oracle)
         built.open_store()
         yield built
@@ -74,8 +76,8 @@ def house(postgres: DatabaseServer, filled: tuple[str, Oracle], test_engine: Eng
 
 
 @pytest.fixture
-def database(house: House) -> Iterator[DatabaseGrid]:
-    with DatabaseGrid(engine_for(house.database_url, "tests"), lambda: NOW) as grid:
+def database(system: WholeSystem) -> Iterator[DatabaseGrid]:
+    with DatabaseGrid(engine_for(system.database_url, "tests"), lambda: NOW) as grid:
         yield grid
 
 
@@ -86,12 +88,12 @@ class _Quiet(WSGIRequestHandler):
         return {**super().get_environ(), RAW_PATH: self.path}
 
     def log_message(self, *_: object) -> None:
-        """Tests have enough to say."""
+        """So that tests have enough messages."""
 
 
 @pytest.fixture
-def over_http(house: House) -> Iterator[HttpGrid]:
-    with make_server(HOST, 0, create_app(house.engine, lambda: NOW, []), handler_class=_Quiet) as server:
+def over_http(system: WholeSystem) -> Iterator[HttpGrid]:
+    with make_server(HOST, 0, create_app(system.engine, lambda: NOW, []), handler_class=_Quiet) as server:
         serving = threading.Thread(target=server.serve_forever, args=[0.01])
         serving.start()
         yield HttpGrid(f"http://{HOST}:{server.server_port}")
@@ -114,7 +116,9 @@ def as_points(frame: pl.DataFrame, aggregate: str) -> list[dict[str, object]]:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("bounds", [EVERYTHING, *EDGES])
-def test_histories_are_those_of_the_plain_loop(house: House, database: DatabaseGrid, bounds: Bounds) -> None:
+def test_histories_are_those_of_the_plain_loop(
+    system: WholeSystem, database: DatabaseGrid, bounds: Bounds
+) -> None:
     start, end = bounds
     last = None if end is None else end - timedelta(microseconds=1)
     for aggregate, every in ASKED:
@@ -122,16 +126,16 @@ def test_histories_are_those_of_the_plain_loop(house: House, database: DatabaseG
         if start is not None and start == end:
             assert found.is_empty()
         else:
-            expected = house.oracle.network_history(start, last, GRANULARITIES[every], aggregate)
+            expected = system.oracle.network_history(start, last, GRANULARITIES[every], aggregate)
             assert_same({"points": as_points(found, aggregate)}, expected)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("bounds", [EVERYTHING, EDGES[1], EDGES[2]])
 def test_both_entrances_lead_to_the_same(
-    house: House, database: DatabaseGrid, over_http: HttpGrid, bounds: Bounds
+    system: WholeSystem, database: DatabaseGrid, over_http: HttpGrid, bounds: Bounds
 ) -> None:
-    ven_id, load_id = min(house.oracle.known_loads())
+    ven_id, load_id = min(system.oracle.known_loads())
     start, end = bounds
     for aggregate, every in BOTH:
         for of in ({}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}):
@@ -157,9 +161,9 @@ def assert_close(one: pl.DataFrame, other: pl.DataFrame) -> None:
 
 
 def test_the_present_is_the_same_through_both_entrances(
-    house: House, database: DatabaseGrid, over_http: HttpGrid
+    system: WholeSystem, database: DatabaseGrid, over_http: HttpGrid
 ) -> None:
-    house.catch_up()
+    system.catch_up()
     for ask in (Grid.network, Grid.load_types, Grid.vens, Grid.loads):
         from_database, from_http = ask(database), ask(over_http)
         assert from_database.columns == from_http.columns
@@ -194,21 +198,23 @@ def settle(engine: Engine, event_id: str, ven_id: str) -> None:
         connection.execute(insert(ven_settlements).values(row | {"ven_id": ven_id}))
 
 
-def test_events_and_what_they_delivered(house: House, database: DatabaseGrid, over_http: HttpGrid) -> None:
-    ven_id = min(house.oracle.known_vens())
+def test_events_and_what_they_delivered(
+    system: WholeSystem, database: DatabaseGrid, over_http: HttpGrid
+) -> None:
+    ven_id = min(system.oracle.known_vens())
     wish = EventCreate(
         id="e 1",
         start_time=(NOW + timedelta(hours=1)).isoformat(),
         end_time=(NOW + timedelta(hours=2)).isoformat(),
         requested_reduction_kw=2.0,
     )
-    EventWriter(house.engine, lambda: NOW, EventRules()).create(wish)
+    EventWriter(system.engine, lambda: NOW, EventRules()).create(wish)
     for grid in (database, over_http):
         with pytest.raises(ValueError, match="nothing of it is measured yet"):
             grid.performance("e 1")
         with pytest.raises(LookupError, match="no event 'e 2'"):
             grid.performance("e 2")
-    settle(house.engine, "e 1", ven_id)
+    settle(system.engine, "e 1", ven_id)
     for grid in (database, over_http):
         assert grid.events().select("id", "status", "requested_reduction_kw").rows() == [
             ("e 1", "scheduled", 2.0)
@@ -224,8 +230,10 @@ def test_events_and_what_they_delivered(house: House, database: DatabaseGrid, ov
             grid.performance("e 1", revision=2)
 
 
-def test_events_have_the_words_of_the_api(house: House, database: DatabaseGrid, over_http: HttpGrid) -> None:
-    ven_id = min(house.oracle.known_vens())
+def test_events_have_the_words_of_the_api(
+    system: WholeSystem, database: DatabaseGrid, over_http: HttpGrid
+) -> None:
+    ven_id = min(system.oracle.known_vens())
     wish = EventCreate(
         id="more",
         start_time=(NOW + timedelta(hours=1)).isoformat(),
@@ -236,7 +244,7 @@ def test_events_have_the_words_of_the_api(house: House, database: DatabaseGrid, 
         targets=TargetsGiven(ven_ids=[ven_id]),
         import_limit_kw=9.0,
     )
-    EventWriter(house.engine, lambda: NOW, EventRules()).create(wish)
+    EventWriter(system.engine, lambda: NOW, EventRules()).create(wish)
     columns = (
         "direction",
         "intervals",
@@ -269,10 +277,10 @@ def forecast_rows(load_type: str, kw: float | None) -> list[dict[str, Any]]:
 
 
 def test_a_forecast_is_the_same_through_both_entrances(
-    house: House, database: DatabaseGrid, over_http: HttpGrid
+    system: WholeSystem, database: DatabaseGrid, over_http: HttpGrid
 ) -> None:
     rows = [*forecast_rows("ev", -2.0), *forecast_rows("a,b", 3.0), *forecast_rows("", 1.0)]
-    with house.engine.begin() as connection:
+    with system.engine.begin() as connection:
         connection.execute(insert(load_type_forecasts), rows)
     second = NOW + HALF_HOUR
     expected_columns = ["type", "timestamp", "used_p10_kw", "used_p50_kw", "used_p90_kw", "used_days"]
@@ -311,23 +319,23 @@ def test_a_forecast_is_the_same_through_both_entrances(
 
 
 def test_a_forecast_that_is_missing_is_warned_of(
-    house: House, database: DatabaseGrid, over_http: HttpGrid
+    system: WholeSystem, database: DatabaseGrid, over_http: HttpGrid
 ) -> None:
     for grid in (database, over_http):
         with pytest.warns(ForecastWarning, match="There is no forecast yet"):
             assert grid.forecast().is_empty()
-    with house.engine.begin() as connection:
+    with system.engine.begin() as connection:
         connection.execute(insert(load_type_forecasts), forecast_rows("ev", None))
     for grid in (database, over_http):
         with pytest.warns(ForecastWarning, match="Too few similar days for the usage of ev"):
             assert grid.forecast()["used_p50_kw"].null_count() == 4
 
 
-def test_the_summary_can_be_verified(house: House, database: DatabaseGrid) -> None:
-    house.catch_up()
+def test_the_summary_can_be_verified(system: WholeSystem, database: DatabaseGrid) -> None:
+    system.catch_up()
     assert database.verify().is_empty()
     history = database.raw.table("ven_history")
-    with house.engine.begin() as connection:
+    with system.engine.begin() as connection:
         connection.execute(text("UPDATE ven_history SET samples = samples + 1"))
     found = database.verify()
     assert found.filter(pl.col("table") == "ven_history").height == history.height > 0
@@ -352,7 +360,7 @@ def test_what_is_not_there_and_what_cannot_be_meant(database: DatabaseGrid, over
 @pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-10-27", 25), ("2024-07-10", 24)])
 def test_days_of_a_zone(engine: Engine, database_url: str, day: str, hours: int) -> None:
     """A kilowatt all day long, and the days around it, reported every ten minutes: 23, 24 or 25 kWh."""
-    built = House(engine, database_url)
+    built = WholeSystem(engine, database_url)
     built.empty()
     begin = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo(BERLIN)).astimezone(UTC) - timedelta(hours=30)
     reports = [begin + timedelta(minutes=5 * count) for count in range(12 * 24 * 3)]
@@ -382,16 +390,16 @@ def reported(at: datetime, kw: float) -> Published:
 
 
 @pytest.fixture
-def fortnight(engine: Engine, database_url: str) -> Iterator[House]:
+def fortnight(engine: Engine, database_url: str) -> Iterator[WholeSystem]:
     """Traffic of two weeks, without VENs whose clock is years off: raw rows are fetched a day at a time."""
-    built = House(engine, database_url)
+    built = WholeSystem(engine, database_url)
     built.empty()
     built.ingest(random_traffic(11, 400, Setting(window=Window(outliers=False))))
     yield built
     built.close()
 
 
-def test_raw_rows_are_lazy_and_complete(fortnight: House) -> None:
+def test_raw_rows_are_lazy_and_complete(fortnight: WholeSystem) -> None:
     with DatabaseGrid(engine_for(fortnight.database_url, "tests"), lambda: NOW) as database:
         check_raw_rows(database, fortnight.oracle.row_counts()["ven_load_samples"])
 
@@ -442,7 +450,7 @@ def test_the_default_is_the_mean_and_a_sum_says_that_it_is_one(
 
 
 def test_what_is_not_there_is_answered_with_what_there_is(
-    house: House, database: DatabaseGrid, over_http: HttpGrid
+    system: WholeSystem, database: DatabaseGrid, over_http: HttpGrid
 ) -> None:
     wish = EventCreate(
         id="heat-wave",
@@ -450,7 +458,7 @@ def test_what_is_not_there_is_answered_with_what_there_is(
         end_time=(NOW + timedelta(hours=2)).isoformat(),
         requested_reduction_kw=2.0,
     )
-    EventWriter(house.engine, lambda: NOW, EventRules()).create(wish)
+    EventWriter(system.engine, lambda: NOW, EventRules()).create(wish)
     for grid in (database, over_http):
         with pytest.raises(LookupError, match="no event 'heat-wav': expected one of heat-wave"):
             grid.performance("heat-wav")
@@ -478,8 +486,8 @@ def test_a_server_of_something_else() -> None:
         serving.join()
 
 
-def test_a_key_that_is_missing_is_asked_for(house: House) -> None:
-    app = create_app(house.engine, lambda: NOW, [], AppOptions(policy=Policy(needs_keys=True)))
+def test_a_key_that_is_missing_is_asked_for(system: WholeSystem) -> None:
+    app = create_app(system.engine, lambda: NOW, [], AppOptions(policy=Policy(needs_keys=True)))
     with make_server(HOST, 0, app, handler_class=_Quiet) as server:
         serving = threading.Thread(target=server.serve_forever, args=[0.01])
         serving.start()
@@ -489,9 +497,9 @@ def test_a_key_that_is_missing_is_asked_for(house: House) -> None:
         serving.join()
 
 
-def test_other_tools_take_a_frame_by_one_line_each(house: House, database: DatabaseGrid) -> None:
+def test_other_tools_take_a_frame_by_one_line_each(system: WholeSystem, database: DatabaseGrid) -> None:
     """As docs/analysis.md has them."""
-    house.catch_up()
+    system.catch_up()
     history = database.vens_history("1h")
     by_ven = history.group_by("ven_id").agg(pl.col("used_power_kw").max()).sort("ven_id")
 

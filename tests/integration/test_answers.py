@@ -97,7 +97,7 @@ def test_whoever_waits_is_told(store: Store, engine: Engine, connection: psycopg
 def test_an_answer_that_dies_before_the_commit_comes_again(
     database_url: str, engine: Engine, connection: psycopg.Connection
 ) -> None:
-    """Killed at each statement of the transaction in turn, the batch is stored by the attempt after it."""
+    """Killed at any statement of the transaction, the batch is stored by the next attempt."""
     for statement in range(1, 20):
         [command_id] = put(engine, "a", now=NOW)
         fuse = Fuse(database_url)

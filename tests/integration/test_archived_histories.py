@@ -26,17 +26,17 @@ from schemas.tables.raw import ven_telemetry
 from serving.app import create_app
 from serving.history import service
 from serving.routes import AppOptions
-from tests.integration.house import (
+from tests.integration.published import telemetry
+from tests.integration.whole_system import (
     EDGES,
     EVERYTHING,
     GRANULARITIES,
     MAX_AHEAD,
     NOW,
     SLOTTED,
-    House,
+    WholeSystem,
     check_history,
 )
-from tests.integration.published import telemetry
 from tests.oracle.compare import first_difference
 from tests.oracle.messages import Published, Setting, Window, random_traffic, traffic
 
@@ -79,20 +79,20 @@ def folder(path: Path) -> ArchiveFolder:
 
 
 @pytest.fixture
-def archived(house: House, folder: ArchiveFolder) -> House:
+def archived(system: WholeSystem, folder: ArchiveFolder) -> WholeSystem:
     """Random traffic of some days; the archive has those before the last, nothing is dropped yet."""
-    house.client = client_of(house, folder)
-    house.ingest(random_traffic(11, 700, TRAFFIC))
-    house.catch_up()
-    members = {"id": "some", "name": "Some", "venIds": sorted(house.oracle.known_vens())[:2]}
-    assert house.client.simulate_post("/api/groups", json=members).status_code == 201
-    archive(house.engine, folder)
-    return house
+    system.client = client_of(system, folder)
+    system.ingest(random_traffic(11, 700, TRAFFIC))
+    system.catch_up()
+    members = {"id": "some", "name": "Some", "venIds": sorted(system.oracle.known_vens())[:2]}
+    assert system.client.simulate_post("/api/groups", json=members).status_code == 201
+    archive(system.engine, folder)
+    return system
 
 
-def client_of(house: House, folder: ArchiveFolder) -> testing.TestClient:
+def client_of(system: WholeSystem, folder: ArchiveFolder) -> testing.TestClient:
     options = AppOptions(loads_gone_after=None, archive=folder)
-    return testing.TestClient(create_app(house.engine, lambda: NOW, [], options))
+    return testing.TestClient(create_app(system.engine, lambda: NOW, [], options))
 
 
 def archive(engine: Engine, folder: ArchiveFolder) -> None:
@@ -123,17 +123,17 @@ def raw_rows_before_the_9th(engine: Engine) -> int:
 
 
 def answers(
-    house: House, queried: Sequence[tuple[str, str]] = ASKED, bounds: Sequence[Bounds] = BOUNDS
+    system: WholeSystem, queried: Sequence[tuple[str, str]] = ASKED, bounds: Sequence[Bounds] = BOUNDS
 ) -> Iterator[tuple[str, Any]]:
     """Answers of routes that have many histories, or that of a group."""
     for (aggregate, every), (start, end), (path, of) in product(queried, bounds, ROUTES):
         asked = {"granularity": every, "aggregate": aggregate, **of}
         asked |= {name: at.isoformat() for name, at in (("start", start), ("end", end)) if at is not None}
-        yield f"{path} {asked}", house.get(path, **asked)
+        yield f"{path} {asked}", system.get(path, **asked)
 
 
 @pytest.mark.parametrize(("aggregate", "every"), ASKED)
-def test_every_history_is_what_the_plain_loop_says(archived: House, aggregate: str, every: str) -> None:
+def test_every_history_is_what_the_plain_loop_says(archived: WholeSystem, aggregate: str, every: str) -> None:
     drop(archived.engine)
     for bounds in BOUNDS:
         check_history(archived, bounds, every, aggregate)
@@ -141,7 +141,7 @@ def test_every_history_is_what_the_plain_loop_says(archived: House, aggregate: s
 
 
 @pytest.mark.thorough
-def test_many_histories_are_those_of_before(archived: House) -> None:
+def test_many_histories_are_those_of_before(archived: WholeSystem) -> None:
     before = list(answers(archived))
     drop(archived.engine)
     for (asked, expected), (_, found) in zip(before, answers(archived), strict=True):
@@ -149,17 +149,19 @@ def test_many_histories_are_those_of_before(archived: House) -> None:
         assert difference is None, f"{asked}: {difference}"
 
 
-def test_parts_of_a_long_history_read_the_archive(archived: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_a_long_history_read_the_archive(
+    archived: WholeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drop(archived.engine)
     monkeypatch.setattr(service, "BUCKETS_AT_FIRST", 10)
     monkeypatch.setattr(service, "BUCKETS_AT_ONCE", 20)
     check_history(archived, EVERYTHING, "7s", "sum")
 
 
-def results(house: House, folder_url: str) -> Iterator[tuple[str, pl.DataFrame]]:
-    """What the analysis API says of each kind of history, and the raw rows of the dropped days."""
-    grid = DatabaseGrid(house.engine, lambda: NOW, archive_url=folder_url)
-    ven_id, load_id = min(house.oracle.known_loads())
+def results(system: WholeSystem, folder_url: str) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Each kind of history of the analysis API, and the raw rows of the dropped days."""
+    grid = DatabaseGrid(system.engine, lambda: NOW, archive_url=folder_url)
+    ven_id, load_id = min(system.oracle.known_loads())
     entities: list[dict[str, Any]] = [{}, {"ven_id": ven_id}, {"ven_id": ven_id, "load_id": load_id}]
     for (aggregate, every), (start, end) in product(ASKED, BOUNDS):
         bounds: dict[str, Any] = {"start": start, "end": end, "aggregate": aggregate}
@@ -173,20 +175,20 @@ def results(house: House, folder_url: str) -> Iterator[tuple[str, pl.DataFrame]]
 
 
 @pytest.mark.thorough
-def test_analysis_says_what_it_said_before(archived: House, path: Path) -> None:
+def test_analysis_says_what_it_said_before(archived: WholeSystem, path: Path) -> None:
     before = list(results(archived, path.as_uri()))
     drop(archived.engine)
     for (asked, expected), (_, found) in zip(before, results(archived, path.as_uri()), strict=True):
         assert_frame_equal(found, expected, check_row_order=False), asked
 
 
-def late_traffic(seed: int, house: House) -> list[Published]:
+def late_traffic(seed: int, system: WholeSystem) -> list[Published]:
     """Messages for the dropped days, whose archive some repeat and some contradict; and new VENs' ones."""
     start, end = (datetime(2024, 7, day, 18, tzinfo=UTC) for day in (7, 8))
     window = Window(start, end, outliers=False)
     again = random_traffic(11, 700, TRAFFIC)[seed::5]
-    ven_id = min(house.oracle.known_vens())
-    known = rows_of(house, ven_id)
+    ven_id = min(system.oracle.known_vens())
+    known = rows_of(system, ven_id)
     conflicts = [telemetry(ven_id, at, 1_000.0) for at in known[: 5 + seed]]
     new = [telemetry(ven_id, at + timedelta(microseconds=7), 3.5) for at in known[:20]]
     return [
@@ -196,15 +198,17 @@ def late_traffic(seed: int, house: House) -> list[Published]:
     ]
 
 
-def rows_of(house: House, ven_id: str) -> list[datetime]:
+def rows_of(system: WholeSystem, ven_id: str) -> list[datetime]:
     reports = select(ven_telemetry.c.ts).where(ven_telemetry.c.ven_id == ven_id).order_by(ven_telemetry.c.ts)
-    with house.engine.connect() as connection:
+    with system.engine.connect() as connection:
         return list(connection.execute(reports).scalars())
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("seed", [1, 2])
-def test_late_rows_of_dropped_days_count_once(archived: House, folder: ArchiveFolder, seed: int) -> None:
+def test_late_rows_of_dropped_days_count_once(
+    archived: WholeSystem, folder: ArchiveFolder, seed: int
+) -> None:
     """New ones count at once, redeliveries and conflicts never; verify finds no difference."""
     late = late_traffic(seed, archived)
     drop(archived.engine)
@@ -222,19 +226,21 @@ def test_late_rows_of_dropped_days_count_once(archived: House, folder: ArchiveFo
         assert_same_answers(check_late(archived), before)
 
 
-def check_late(house: House, asked: Sequence[tuple[str, str, Bounds]] = LATE_ASKED) -> list[tuple[str, Any]]:
+def check_late(
+    system: WholeSystem, asked: Sequence[tuple[str, str, Bounds]] = LATE_ASKED
+) -> list[tuple[str, Any]]:
     """Compare single histories with the plain loop's; return the answers of the other routes."""
-    check_single(house, asked)
+    check_single(system, asked)
     return [
         answer
         for aggregate, every, bounds in asked
-        for answer in answers(house, [(aggregate, every)], [bounds])
+        for answer in answers(system, [(aggregate, every)], [bounds])
     ]
 
 
-def check_single(house: House, asked: Sequence[tuple[str, str, Bounds]] = LATE_ASKED) -> None:
+def check_single(system: WholeSystem, asked: Sequence[tuple[str, str, Bounds]] = LATE_ASKED) -> None:
     for aggregate, every, bounds in asked:
-        check_history(house, bounds, every, aggregate)
+        check_history(system, bounds, every, aggregate)
 
 
 def assert_same_answers(found: Sequence[tuple[str, Any]], expected: Sequence[tuple[str, Any]]) -> None:
@@ -251,27 +257,27 @@ def assert_same_answers(found: Sequence[tuple[str, Any]], expected: Sequence[tup
     phases=[Phase.reuse, Phase.generate],  # an attempt takes seconds
 )
 def test_late_rows_count_like_rows_that_came_in_time(
-    house: House, tmp_path_factory: pytest.TempPathFactory, late: list[Published]
+    system: WholeSystem, tmp_path_factory: pytest.TempPathFactory, late: list[Published]
 ) -> None:
     """Before and after they are merged; some repeat or contradict the archive, or one another."""
-    house.empty()
+    system.empty()
     folder = ArchiveFolder(tmp_path_factory.mktemp("archive").as_uri())
-    house.client = client_of(house, folder)
-    house.ingest([*BASE, *late[: 2 * len(late) // 3]])
-    house.catch_up()
+    system.client = client_of(system, folder)
+    system.ingest([*BASE, *late[: 2 * len(late) // 3]])
+    system.catch_up()
     members = {"id": "some", "name": "Some", "venIds": ["ven-1"]}
-    assert house.client.simulate_post("/api/groups", json=members).status_code == 201
-    archive(house.engine, folder)
-    drop(house.engine)
-    house.ingest(late[len(late) // 3 :])
-    check_single(house)
-    house.catch_up()
-    before = check_late(house)
-    archive(house.engine, folder)
-    assert_same_answers(check_late(house), before)
+    assert system.client.simulate_post("/api/groups", json=members).status_code == 201
+    archive(system.engine, folder)
+    drop(system.engine)
+    system.ingest(late[len(late) // 3 :])
+    check_single(system)
+    system.catch_up()
+    before = check_late(system)
+    archive(system.engine, folder)
+    assert_same_answers(check_late(system), before)
 
 
-def test_a_late_row_counts_at_once(archived: House, folder: ArchiveFolder) -> None:
+def test_a_late_row_counts_at_once(archived: WholeSystem, folder: ArchiveFolder) -> None:
     """It counted only once the job had added it to the archive, up to a minute later."""
     drop(archived.engine)
     ven_id, load_id = min(archived.oracle.known_loads())
@@ -286,20 +292,20 @@ def test_a_late_row_counts_at_once(archived: House, folder: ArchiveFolder) -> No
 
 
 def test_the_job_alone_counts_late_rows_of_days_from_before_the_archive(
-    house: House, folder: ArchiveFolder
+    system: WholeSystem, folder: ArchiveFolder
 ) -> None:
     """It is unknown which of their rows had been counted."""
-    house.client = client_of(house, folder)
-    house.ingest(random_traffic(11, 300, TRAFFIC))
-    house.catch_up()
-    drop(house.engine, is_archived=False)
-    archive(house.engine, folder)
-    ven_id = min(house.oracle.known_vens())
+    system.client = client_of(system, folder)
+    system.ingest(random_traffic(11, 300, TRAFFIC))
+    system.catch_up()
+    drop(system.engine, is_archived=False)
+    archive(system.engine, folder)
+    ven_id = min(system.oracle.known_vens())
     asked = {"start": "2024-07-08T00:00:00Z", "granularity": "5m"}
-    before = house.get(f"/vens/{ven_id}/history", **asked)
+    before = system.get(f"/vens/{ven_id}/history", **asked)
     late = telemetry(ven_id, datetime(2024, 7, 8, 3, tzinfo=UTC), 64.0)
-    house.ingest([Published(late.topic, late.payload)])
-    assert house.get(f"/vens/{ven_id}/history", **asked) == before
+    system.ingest([Published(late.topic, late.payload)])
+    assert system.get(f"/vens/{ven_id}/history", **asked) == before
 
 
 def archived_differences(engine: Engine, folder: ArchiveFolder) -> list[tuple[Any, ...]]:
@@ -312,7 +318,7 @@ def archived_differences(engine: Engine, folder: ArchiveFolder) -> list[tuple[An
 
 @pytest.mark.thorough
 def test_the_summary_of_dropped_days_is_rebuilt_from_the_archive(
-    archived: House, folder: ArchiveFolder
+    archived: WholeSystem, folder: ArchiveFolder
 ) -> None:
     drop(archived.engine)
     before = list(answers(archived, [("sum", "7s"), ("energy", "5m")]))
@@ -335,13 +341,13 @@ def test_the_summary_of_dropped_days_is_rebuilt_from_the_archive(
         assert difference is None, f"{asked}: {difference}"
 
 
-def test_days_from_before_the_archive_stay_coarse(house: House, folder: ArchiveFolder) -> None:
-    house.client = client_of(house, folder)
-    house.ingest(random_traffic(11, 700, TRAFFIC))
-    house.catch_up()
-    drop(house.engine, is_archived=False)
-    archive(house.engine, folder)
-    answer = house.get("/stats/network/history", granularity="7s", start=(NOW - 3 * DAY).isoformat())
+def test_days_from_before_the_archive_stay_coarse(system: WholeSystem, folder: ArchiveFolder) -> None:
+    system.client = client_of(system, folder)
+    system.ingest(random_traffic(11, 700, TRAFFIC))
+    system.catch_up()
+    drop(system.engine, is_archived=False)
+    archive(system.engine, folder)
+    answer = system.get("/stats/network/history", granularity="7s", start=(NOW - 3 * DAY).isoformat())
     assert "warning" not in answer  # seconds are kept
-    of_ven = house.get(f"/vens/{min(house.oracle.known_vens())}/history", granularity="7s")
+    of_ven = system.get(f"/vens/{min(system.oracle.known_vens())}/history", granularity="7s")
     assert "300 s" in of_ven["warning"]

@@ -17,8 +17,8 @@ from jobs.running.schedule import Job, Step, schedule
 from jobs.settings import Cadence
 from jobs.summaries.ledger import FIRST_PAGE, MOST_ROWS, claim, page_size
 from schemas.db.connections import connect
-from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.published import NOW, THREE, batch_of, rows, telemetry, value
+from tests.integration.recomputed import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 
 HISTORY, SNAPSHOT = (job for job in schedule(Cadence()) if job.has_backlog)
 WORKERS = 3

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from local.postgres_binaries import embedded_binaries
 from schemas.db.connections import engine_for
 from tests.conftest import REPOSITORY
-from tests.integration.house import EVERYTHING, House, check_history, check_latest
+from tests.integration.whole_system import EVERYTHING, WholeSystem, check_history, check_latest
 from tests.oracle.messages import random_traffic
 
 
@@ -26,21 +26,25 @@ def run(*command: str | Path, **settings: str) -> None:
 def test_a_restored_dump_goes_on_where_the_backup_ended(
     engine: Engine, database_url: str, empty_database_url: str, tmp_path: Path
 ) -> None:
-    house, traffic, dump = House(engine, database_url), random_traffic(5, 500), tmp_path / "gridgate.dump"
-    house.empty()
-    house.ingest(traffic[:300])
-    house.catch_up()
-    house.ingest(traffic[300:400])  # still pending when the backup is made
+    system, traffic, dump = (
+        WholeSystem(engine, database_url),
+        random_traffic(5, 500),
+        tmp_path / "gridgate.dump",
+    )
+    system.empty()
+    system.ingest(traffic[:300])
+    system.catch_up()
+    system.ingest(traffic[300:400])  # still pending when the backup is made
     run(embedded_binaries().directory / "pg_dump", "-Fc", "-d", database_url, "-f", dump)
     run(embedded_binaries().directory / "pg_restore", "--no-owner", "-d", empty_database_url, dump)
-    restored = House(engine_for(empty_database_url, "tests"), empty_database_url)
+    restored = WholeSystem(engine_for(empty_database_url, "tests"), empty_database_url)
     restored.open_store()
-    restored.oracle = house.oracle
+    restored.oracle = system.oracle
     restored.ingest(traffic)  # all of it once more, and what came after the backup
     restored.catch_up()
     check_latest(restored)
     check_history(restored, EVERYTHING, "5m", "sum")
     run(sys.executable, "-m", "jobs", "verify", DATABASE_URL=empty_database_url)
-    house.close()
+    system.close()
     restored.close()
     restored.engine.dispose()

@@ -21,9 +21,9 @@ from serving.history import bulk
 from serving.routes import AppOptions
 from tests.examples import costly
 from tests.integration.catching_up import catch_up
-from tests.integration.house import House
 from tests.integration.published import NOW, THREE, batch_of, telemetry
 from tests.integration.test_groups import Api, make_group, windows
+from tests.integration.whole_system import WholeSystem
 from tests.oracle.compare import assert_same
 from tests.oracle.messages import random_traffic
 
@@ -33,28 +33,30 @@ LAST_DIGIT = 0.001
 
 
 @pytest.fixture(params=["consumed", "pending", "raw rows gone"])
-def fleet(request: pytest.FixtureRequest, house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+def fleet(
+    request: pytest.FixtureRequest, system: WholeSystem, monkeypatch: pytest.MonkeyPatch
+) -> WholeSystem:
     """Random traffic of VENs, some with wide slots, one of them retired; few rows are read at a time."""
     monkeypatch.setattr(bulk, "ROWS_AT_ONCE", 40)
     traffic = random_traffic(8, 1_000, shuffled=True)
-    house.ingest(traffic[:800])
-    house.catch_up()
-    house.ingest(traffic[800:])
-    ven_ids = sorted(house.oracle.known_vens())
+    system.ingest(traffic[:800])
+    system.catch_up()
+    system.ingest(traffic[800:])
+    ven_ids = sorted(system.oracle.known_vens())
     for ven_id in ven_ids[::3]:
-        house.client.simulate_patch(
+        system.client.simulate_patch(
             f"/api/vens/{quote(ven_id)}",
             json={"slotMinutes": 30, "slotMinutesSince": "2024-07-01T00:00:00Z"},
         )
     if request.param != "pending":
-        house.catch_up()
+        system.catch_up()
     if request.param == "raw rows gone":
-        with house.engine.begin() as connection:
+        with system.engine.begin() as connection:
             drop_raw_days(connection, NOW, {0: timedelta(days=2)})
-    make_group(house, "odd", ven_ids[1::2])
-    make_group(house, "empty", [])
-    assert house.client.simulate_delete(f"/api/vens/{quote(ven_ids[-1])}").status_code == 204
-    return house
+    make_group(system, "odd", ven_ids[1::2])
+    make_group(system, "empty", [])
+    assert system.client.simulate_delete(f"/api/vens/{quote(ven_ids[-1])}").status_code == 204
+    return system
 
 
 def by_key(points: Iterable[dict[str, Any]], *names: str) -> dict[tuple[str, ...], Rows]:
@@ -75,14 +77,14 @@ def load_path(ven_id: str, load_id: str) -> str:
 
 
 def own_histories(
-    house: House, keys: Iterable[tuple[str, ...]], path: Callable[..., str], window: dict[str, str]
+    system: WholeSystem, keys: Iterable[tuple[str, ...]], path: Callable[..., str], window: dict[str, str]
 ) -> dict[tuple[str, ...], Rows]:
     """Those that have points, each by its own route."""
-    answers = {key: house.get(path(*key), **window)["points"] for key in keys}
+    answers = {key: system.get(path(*key), **window)["points"] for key in keys}
     return {key: points for key, points in answers.items() if points}
 
 
-def test_the_rows_of_a_ven_are_its_history(fleet: House) -> None:
+def test_the_rows_of_a_ven_are_its_history(fleet: WholeSystem) -> None:
     keys: list[tuple[str, ...]] = [(ven["id"],) for ven in fleet.get("/vens")]
     members = {ven["id"] for ven in fleet.get("/vens", group="odd")}
 
@@ -105,7 +107,7 @@ def test_the_rows_of_a_ven_are_its_history(fleet: House) -> None:
     agree()
 
 
-def test_the_rows_of_a_group_are_its_history(fleet: House) -> None:
+def test_the_rows_of_a_group_are_its_history(fleet: WholeSystem) -> None:
     @costly(3)
     @given(windows())
     def agree(window: dict[str, str]) -> None:
@@ -123,7 +125,7 @@ def test_the_rows_of_a_group_are_its_history(fleet: House) -> None:
 
 
 @pytest.mark.thorough
-def test_the_rows_of_a_load_are_its_history_and_those_of_a_type_their_sum(fleet: House) -> None:
+def test_the_rows_of_a_load_are_its_history_and_those_of_a_type_their_sum(fleet: WholeSystem) -> None:
     fleet.run(0)  # which loads there are is as of the last cycle
     fleet.run(1)
 

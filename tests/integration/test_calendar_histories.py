@@ -13,8 +13,8 @@ from schemas.times.instants import from_microseconds, parse_iso
 from schemas.times.local_days import local_day, midnight_us
 from serving.app import create_app
 from serving.routes import AppOptions
-from tests.integration.house import EDGES, EVERYTHING, NOW, House
 from tests.integration.published import batch_of, telemetry
+from tests.integration.whole_system import EDGES, EVERYTHING, NOW, WholeSystem
 from tests.oracle.messages import random_traffic
 
 ZONES = ("Europe/Berlin", "Asia/Kathmandu")
@@ -52,19 +52,19 @@ def parameters(bounds: Bounds) -> dict[str, str]:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("bounds", [EVERYTHING, *EDGES])
-def test_days_weeks_and_months_are_those_of_the_plain_loop(house: House, bounds: Bounds) -> None:
+def test_days_weeks_and_months_are_those_of_the_plain_loop(system: WholeSystem, bounds: Bounds) -> None:
     traffic = random_traffic(7, 120)
-    house.ingest(traffic[:80])
-    house.catch_up()
-    house.ingest(traffic[80:])
-    series = list(house.histories())
+    system.ingest(traffic[:80])
+    system.catch_up()
+    system.ingest(traffic[80:])
+    series = list(system.histories())
     for path, history in (series[0], series[1], series[-1]):  # of the network, a VEN and a load
         for aggregate in ("sum", "energy"):
             expected = history(*bounds, 900, aggregate)["points"]
             for zone in ZONES:
                 for granularity in ("1d", "1w", "1mo", "1y"):
                     asked = {"granularity": granularity, "timeZone": zone, "aggregate": aggregate}
-                    found = house.get(path, **asked, **parameters(bounds))["points"]
+                    found = system.get(path, **asked, **parameters(bounds))["points"]
                     totals = plain(expected, granularity, zone)
                     labels = [label(parse_iso(point["timestamp"]), granularity, zone) for point in found]
                     assert labels == list(totals), (path, zone, granularity)
@@ -72,13 +72,13 @@ def test_days_weeks_and_months_are_those_of_the_plain_loop(house: House, bounds:
                         assert list(point.values())[1:3] == pytest.approx(total, abs=0.05)
 
 
-def test_the_mean_of_a_day_is_over_its_hours_with_samples(house: House) -> None:
-    house.ingest(random_traffic(9, 200))
-    house.catch_up()
+def test_the_mean_of_a_day_is_over_its_hours_with_samples(system: WholeSystem) -> None:
+    system.ingest(random_traffic(9, 200))
+    system.catch_up()
     asked = {"granularity": "1d", "timeZone": "Europe/Berlin"}
-    energies = house.get("/stats/network/history", aggregate="energy", **asked)["points"]
-    means = house.get("/stats/network/history", aggregate="mean", **asked)["points"]
-    slots = house.oracle.network_history(None, None, 300, "energy")["points"]
+    energies = system.get("/stats/network/history", aggregate="energy", **asked)["points"]
+    means = system.get("/stats/network/history", aggregate="mean", **asked)["points"]
+    slots = system.oracle.network_history(None, None, 300, "energy")["points"]
     hours: dict[Any, float] = defaultdict(float)
     for slot in slots:
         hours[label(parse_iso(slot["timestamp"]), "1d", "Europe/Berlin")] += SLOT_H
@@ -86,24 +86,24 @@ def test_the_mean_of_a_day_is_over_its_hours_with_samples(house: House) -> None:
     assert [point["usedPowerKw"] for point in means] == pytest.approx(expected, abs=0.01)
 
 
-def test_the_sites_zone_is_the_default(house: House) -> None:
-    house.ingest(random_traffic(3, 100))
-    house.catch_up()
+def test_the_sites_zone_is_the_default(system: WholeSystem) -> None:
+    system.ingest(random_traffic(3, 100))
+    system.catch_up()
     client = testing.TestClient(
-        create_app(house.engine, lambda: NOW, [], AppOptions(time_zone="Asia/Kolkata"))
+        create_app(system.engine, lambda: NOW, [], AppOptions(time_zone="Asia/Kolkata"))
     )
     path = "/api/stats/network/history"
     by_default = client.simulate_get(path, params={"granularity": "1d"}).json
     named = {"granularity": "1d", "timeZone": "Asia/Kolkata"}
     assert by_default == client.simulate_get(path, params=named).json
-    assert by_default == house.get("/stats/network/history", **named)
+    assert by_default == system.get("/stats/network/history", **named)
     assert by_default["points"][0]["timestamp"].endswith("T18:30:00Z")
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("granularity", ["1d", "30d", "1mo", "1y", "999999999y", "999999999w"])
-def test_long_ones_and_empty_ones(house: House, granularity: str) -> None:
-    assert house.get("/stats/network/history", granularity=granularity) == {"points": []}
+def test_long_ones_and_empty_ones(system: WholeSystem, granularity: str) -> None:
+    assert system.get("/stats/network/history", granularity=granularity) == {"points": []}
 
 
 @pytest.mark.thorough
@@ -118,15 +118,15 @@ def test_long_ones_and_empty_ones(house: House, granularity: str) -> None:
         ("granularity=1d&time_zone=UTC", "did you mean timeZone?"),
     ],
 )
-def test_what_cannot_be_meant(house: House, query: str, words: str) -> None:
-    refused = house.client.simulate_get("/api/stats/network/history", query_string=query)
+def test_what_cannot_be_meant(system: WholeSystem, query: str, words: str) -> None:
+    refused = system.client.simulate_get("/api/stats/network/history", query_string=query)
     assert refused.status_code == 400
     assert words in refused.json["detail"]
 
 
-def test_times_are_utc(house: House) -> None:
-    house.ingest(random_traffic(3, 50))
-    points = house.get("/stats/network/history", granularity="1d", timeZone="Europe/Berlin")["points"]
+def test_times_are_utc(system: WholeSystem) -> None:
+    system.ingest(random_traffic(3, 50))
+    points = system.get("/stats/network/history", granularity="1d", timeZone="Europe/Berlin")["points"]
     assert points
     for point in points:
         at = parse_iso(point["timestamp"]).astimezone(UTC).astimezone(ZoneInfo("Europe/Berlin"))
@@ -135,22 +135,22 @@ def test_times_are_utc(house: House) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kathmandu", "America/St_Johns"])
-def test_todays_energy_is_that_of_the_sites_day(zone: str, house: House) -> None:
-    """It was that of the UTC day, so in the evening of a day ahead of UTC it began anew."""
+def test_todays_energy_is_that_of_the_sites_day(zone: str, system: WholeSystem) -> None:
+    """It was that of the UTC day, so in a zone ahead of UTC it restarted in the evening."""
     midnight = from_microseconds(midnight_us(local_day(NOW, zone), zone))
     hours = {-30: 8.0, -1: 4.0, 0: 1.0, 1: 2.0}
-    house.store.write(
+    system.store.write(
         batch_of(*(telemetry("ven-1", midnight + n * HOUR, used_kw) for n, used_kw in hours.items()))
     )
-    house.catch_up()
-    with house.engine.begin() as connection:
+    system.catch_up()
+    with system.engine.begin() as connection:
         refresh_totals(connection, NOW, time_zone=zone)
-    client = testing.TestClient(create_app(house.engine, lambda: NOW, [], AppOptions(time_zone=zone)))
+    client = testing.TestClient(create_app(system.engine, lambda: NOW, [], AppOptions(time_zone=zone)))
     asked = {"granularity": "1d", "aggregate": "energy"}
     history = client.simulate_get("/api/stats/network/history", params=asked).json["points"]
     today = client.simulate_get("/api/stats/network").json["totalHousePowerToday"]
     assert today == history[-1]["usedEnergyKwh"] == pytest.approx(3 / 12)
     tomorrow = testing.TestClient(
-        create_app(house.engine, lambda: midnight + 25 * HOUR, [], AppOptions(time_zone=zone))
+        create_app(system.engine, lambda: midnight + 25 * HOUR, [], AppOptions(time_zone=zone))
     )
     assert tomorrow.simulate_get("/api/stats/network").json["totalHousePowerToday"] is None

@@ -1,4 +1,4 @@
-"""`python -m serving` while its database is restarted under load: nobody is cut off or waits long."""
+"""`python -m serving` while its database is restarted under load: no client is cut off or waits long."""
 
 import threading
 from collections import Counter
@@ -70,7 +70,7 @@ class Load:
             client.result()
 
     def until_all(self, status: int | None) -> None:
-        """Everything is answered anew with this status; None for what it is while all is well."""
+        """All requests get this status; None for the usual one."""
         self._seen.clear()
         expected = {(f"{method} {path}", status or usual) for (method, path), usual in CALLS.items()}
         until(lambda: expected <= set(self._seen))

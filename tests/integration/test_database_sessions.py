@@ -1,4 +1,4 @@
-"""What a session says to the server: ours, and what `DATABASE_URL` says, which counts."""
+"""The parameters of a session: our defaults, overridden by those of `DATABASE_URL`."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack

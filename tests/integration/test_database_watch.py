@@ -29,7 +29,7 @@ class Times:
 
 
 class Machine:
-    """A watch on a machine whose clocks a test moves; what it has said, and how often it planned anew."""
+    """A watch with clocks that a test moves; its log, and how often it planned again."""
 
     def __init__(self, url: str) -> None:
         self.url, self.times, self.said, self.planned = url, Times(), list[tuple[str, dict[str, Any]]](), 0

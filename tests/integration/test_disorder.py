@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, the summary is in the end what the raw rows and the plain loop say.
+"""In any order of arrivals and jobs, the summary ends equal to the raw rows and to the plain loop.
 
 `HYPOTHESIS_PROFILE=night .venv/bin/python -m pytest tests/integration/test_disorder.py` looks longer.
 """
@@ -26,10 +26,18 @@ from schemas.db.connections import connect
 from schemas.times.slots import width_changes
 from schemas.times.time_ranges import TimeRange
 from tests.examples import share
-from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
-from tests.integration.house import EDGES, EVERYTHING, NOW, House, check_each, check_history, check_latest
 from tests.integration.mortal import Fuse, mortal_engine
 from tests.integration.published import value
+from tests.integration.recomputed import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
+from tests.integration.whole_system import (
+    EDGES,
+    EVERYTHING,
+    NOW,
+    WholeSystem,
+    check_each,
+    check_history,
+    check_latest,
+)
 from tests.oracle.messages import DEFAULT, Published, Sent, next_message
 
 STEPS = 15
@@ -43,14 +51,14 @@ seeds = st.integers(0, 2**32 - 1)
 class Disorder(RuleBasedStateMachine):
     """Traffic of any age, cycles, crashes, rebuilds and partitions that come and go."""
 
-    house: House
+    system: WholeSystem
     mortal: Engine
     fuse: Fuse
     admin: psycopg.Connection[Any]
 
     @initialize()
     def start_empty(self) -> None:
-        self.house.empty()
+        self.system.empty()
         self.sent: list[Sent] = []
         self.published: list[Published] = []
 
@@ -59,21 +67,21 @@ class Disorder(RuleBasedStateMachine):
         chance = Random(seed)
         new = [next_message(chance, DEFAULT, self.sent) for _ in range(messages)]
         self.sent += new
-        self.house.ingest([each.published for each in new])
+        self.system.ingest([each.published for each in new])
         self.published += [each.published for each in new]
 
     @rule(seed=seeds, messages=st.integers(1, 20))
     def some_come_again(self, seed: int, messages: int) -> None:
         if self.published:
-            self.house.ingest(Random(seed).choices(self.published, k=messages))
+            self.system.ingest(Random(seed).choices(self.published, k=messages))
 
     @rule(lane=lanes)
     def a_cycle(self, lane: Any) -> None:
-        Runner(self.house.engine, lambda: NOW).run(lane)
+        Runner(self.system.engine, lambda: NOW).run(lane)
 
     @rule(first=lanes, second=lanes)
     def two_workers_at_once(self, first: Any, second: Any) -> None:
-        run = Runner(self.house.engine, lambda: NOW).run
+        run = Runner(self.system.engine, lambda: NOW).run
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(run, (first, second)))
 
@@ -90,8 +98,8 @@ class Disorder(RuleBasedStateMachine):
     def a_rebuild_beside_a_cycle(self, days: int) -> None:
         within = TimeRange(NOW - timedelta(days=days), NOW)
         with ThreadPoolExecutor(2) as pool:
-            cycle = pool.submit(Runner(self.house.engine, lambda: NOW).run, LANES[days % 2])
-            chunks = list(rebuild(self.house.engine, within))
+            cycle = pool.submit(Runner(self.system.engine, lambda: NOW).run, LANES[days % 2])
+            chunks = list(rebuild(self.system.engine, within))
             cycle.result()
         assert all(chunk.differences.is_empty() for chunk in chunks)
 
@@ -99,17 +107,17 @@ class Disorder(RuleBasedStateMachine):
     def a_summary_that_was_damaged_is_rebuilt(self) -> None:
         for table in ("ven_history", "network_history", "load_snapshots"):
             self.admin.execute(f"DELETE FROM {table} WHERE random() < 0.3".encode())
-        list(rebuild(self.house.engine, self._everything()))
+        list(rebuild(self.system.engine, self._everything()))
 
     @rule(minutes=st.sampled_from((5, 15, 30)), back=st.integers(0, 4 * 48), seed=seeds)
     def a_meter_turns_out_slower(self, minutes: int, back: int, seed: int) -> None:
         """Or faster: from any half-hour on, whatever is pending."""
-        if vens := sorted(self.house.oracle.known_vens()):
+        if vens := sorted(self.system.oracle.known_vens()):
             ven_id, since = Random(seed).choice(vens), NOW - back * timedelta(minutes=30)
-            with self.house.engine.begin() as connection:
+            with self.system.engine.begin() as connection:
                 for statement in width_changes(ven_id, since, minutes * 60, "people", NOW):
                     connection.execute(statement)
-            self.house.oracle.set_slot_width(ven_id, since, minutes * 60)
+            self.system.oracle.set_slot_width(ven_id, since, minutes * 60)
 
     @rule(minutes=st.sampled_from((15, 30)), statement=st.integers(1, 6))
     def a_crash_in_a_change_of_width(self, minutes: int, statement: int) -> None:
@@ -119,7 +127,7 @@ class Disorder(RuleBasedStateMachine):
             with self.mortal.begin() as connection:
                 for each in width_changes("ven-1", NOW - timedelta(days=1), minutes * 60, "people", NOW):
                     connection.execute(each)
-            self.house.oracle.set_slot_width("ven-1", NOW - timedelta(days=1), minutes * 60)
+            self.system.oracle.set_slot_width("ven-1", NOW - timedelta(days=1), minutes * 60)
 
         self._crash(change, statement)
 
@@ -142,7 +150,7 @@ class Disorder(RuleBasedStateMachine):
     def partitions_are_arranged(self, steps: int) -> None:
         """Rows move from the default partition, and from days to their year."""
         for _ in range(steps):
-            with self.house.engine.begin() as connection:
+            with self.system.engine.begin() as connection:
                 arrange_partitions(connection, NOW)
 
     @rule(statement=st.integers(1, 30))
@@ -157,27 +165,27 @@ class Disorder(RuleBasedStateMachine):
     @rule()
     def the_summary_is_verified(self) -> None:
         """At any time, whatever is pending."""
-        assert [chunk.differences.rows() for chunk in verify(self.house.engine, self._everything())] == [[]]
+        assert [chunk.differences.rows() for chunk in verify(self.system.engine, self._everything())] == [[]]
 
     @rule()
     def each_ven_is_fresh(self) -> None:
         """At any time, whatever is pending."""
-        check_each(self.house)
+        check_each(self.system)
 
     def teardown(self) -> None:
         if not hasattr(self, "sent"):
             return
-        self.house.catch_up()
-        check_latest(self.house)
-        check_history(self.house, EVERYTHING, "5m", "sum")
-        check_history(self.house, EDGES[1], "1h", "energy")
-        check_history(self.house, EVERYTHING, "5m", "energy")
+        self.system.catch_up()
+        check_latest(self.system)
+        check_history(self.system, EVERYTHING, "5m", "sum")
+        check_history(self.system, EDGES[1], "1h", "energy")
+        check_history(self.system, EVERYTHING, "5m", "energy")
         assert_equals_a_rebuild(self.admin)
         assert_energy_equals_a_rebuild(self.admin)
         self.the_summary_is_verified()
 
     def _everything(self) -> TimeRange:
-        with self.house.engine.connect() as connection:
+        with self.system.engine.connect() as connection:
             return whole_range(connection, NOW - timedelta(days=60), NOW + timedelta(hours=1)) or TimeRange(
                 NOW, NOW
             )
@@ -194,17 +202,17 @@ class Disorder(RuleBasedStateMachine):
 
 @pytest.fixture
 def machine(engine: Engine, database_url: str) -> Iterator[type[Disorder]]:
-    house = House(engine, database_url)
+    system = WholeSystem(engine, database_url)
     mortal_one, its_fuse = mortal_engine(database_url)
     with connect(database_url, "tests") as connection:
 
         class Here(Disorder):
             mortal, fuse, admin = mortal_one, its_fuse, connection
 
-        Here.house = house
+        Here.system = system
         yield Here
     mortal_one.dispose()
-    house.close()
+    system.close()
 
 
 @pytest.mark.thorough

@@ -1,4 +1,4 @@
-"""Commands leave the outbox once, whoever dispatches, whatever dies; and each of them comes to an end."""
+"""Commands leave the outbox once, with several dispatchers and after kills; each reaches a final status."""
 
 import gc
 import json

@@ -22,7 +22,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 class Village(Home, Town):
-    """VENs with a car, by region, that say what they understand."""
+    """VENs with a car, by region, that declare what they understand."""
 
     def car(self, ven_id: str, region: str, kw: float, understands: str | None = None) -> None:
         """A car that charges, and could charge with twice as much more."""
@@ -85,7 +85,7 @@ def village(engine: Engine, connection: psycopg.Connection) -> Village:
 
 
 def test_targets_that_change_amid_an_interval(village: Village) -> None:
-    """Whoever comes is told what is left of the intervals, whoever goes is restored once; requests stay."""
+    """A new VEN gets the remaining intervals, one that leaves is restored once; requests stay."""
     village.event(kw=2.0, intervals=STEPS, targets={"groups": ["north"]})
     village.run(-5, 0, 10)
     assert village.intervals("n1") == [(0, 2.0), (20, 4.5), (40, 1.0)]
@@ -122,7 +122,7 @@ def test_intervals_and_targets_that_change_at_once(village: Village) -> None:
 
 
 def test_a_group_that_loses_a_member_amid_an_interval(village: Village) -> None:
-    """Its share goes to the other one, that is told what the next intervals are for it alone."""
+    """Its share goes to the other VEN, which gets the next intervals for itself alone."""
     village.event(kw=2.0, intervals=STEPS, targets={"groups": ["north"]})
     village.run(-5, 0, 20)
     village.move("n2", "west")
@@ -252,7 +252,7 @@ def test_single_loads_start_and_return_spread_in_intervals(village: Village) -> 
 
 @pytest.mark.parametrize("limit", ["importLimitKw", "exportLimitKw"])
 def test_a_limit_of_single_loads_is_refused(limit: str, village: Village) -> None:
-    """No command to a load says it: VENs would never hear of it."""
+    """Commands to loads do not have it, so VENs would not learn of it."""
     assert f"{limit} must be left out" in village.refused(400, targets={"loadTypes": ["ev"]}, **{limit: 0})
     wish: dict[str, Any] = {limit: 0}
     village.event(leadTimeS=0, **wish)
@@ -265,7 +265,7 @@ def test_a_limit_of_single_loads_is_refused(limit: str, village: Village) -> Non
 
 
 def test_types_of_load_instead_of_all_amid_an_interval(village: Village) -> None:
-    """A VEN that knows the intervals is restored, and told each step as a command to its load."""
+    """A VEN with the intervals is restored, and gets each step as a command to its load."""
     village.event(kw=2.0, intervals=STEPS, leadTimeS=0, targets={"groups": ["north"]})
     village.run(0)
     village.now = START + 10 * MINUTE
@@ -281,7 +281,7 @@ def test_types_of_load_instead_of_all_amid_an_interval(village: Village) -> None
 
 
 def test_a_group_is_asked_for_more_in_intervals(village: Village) -> None:
-    """Members that understand a direction; who joins is told what is left, who leaves is restored once."""
+    """Members that understand a direction; one that joins gets the rest, one that leaves is restored once."""
     wish: dict[str, Any] = {"direction": "increase", "intervals": STEPS, "targets": {"groups": ["north"]}}
     preview = village.preview(2.0, **wish)
     assert [(ven["venId"], ven["requestedReductionKw"]) for ven in preview["vens"]] == [("n1", 4.0)]
@@ -347,7 +347,7 @@ def test_a_dry_run_of_single_loads_in_intervals(village: Village) -> None:
 
 @pytest.mark.parametrize("how", ["stop", "cancel"])
 def test_everybody_is_restored_once(how: str, village: Village) -> None:
-    """Who left, who came, and who stays, of an event that is called off amid an interval."""
+    """VENs that left, joined or stayed, of an event that is cancelled within an interval."""
     village.event(kw=2.0, intervals=STEPS, staggerReturnS=600, targets={"groups": ["north"]})
     village.run(-5, 0)
     village.move("n2", "west")

@@ -282,7 +282,7 @@ def test_a_ven_that_names_the_event_no_more_is_asked_again_for_its_loads(town: T
 
 
 def test_types_of_load_change_while_an_event_runs(town: Town) -> None:
-    """Who was told of other loads is released, and told anew."""
+    """A VEN with a command for other loads is restored, and gets a new command."""
     town.event(kw=2, targets={"groups": ["north"]}, leadTimeS=0)
     town.at(0)
     town.answer("n1", "acknowledged")

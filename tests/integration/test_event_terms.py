@@ -1,4 +1,4 @@
-"""Events that ask for more, in intervals, with spread starts and returns: who is asked, and told what."""
+"""Events with a direction, in intervals, with spread starts and returns: VENs and commands."""
 
 from datetime import timedelta
 from typing import Any
@@ -20,7 +20,7 @@ STEPS = [{"durationS": 1_200, "targetKw": 4.0}, {"durationS": 1_200, "targetKw":
 
 
 class Home(Grid):
-    """A grid whose VENs say what they understand."""
+    """A grid whose VENs declare what they understand."""
 
     def home(
         self, ven_id: str, capacity_kw: float, used_kw: float, understands: str | None, **load: Any
@@ -36,7 +36,7 @@ class Home(Grid):
             self.db.execute("INSERT INTO ven_abilities VALUES (%s, %s, now())", [ven_id, understands])
 
     def data(self, ven_id: str) -> list[dict[str, Any]]:
-        """What its `event` commands say, in the order in which they were made."""
+        """The contents of its `event` commands, in the order of creation."""
         query = "SELECT data FROM commands WHERE ven_id = %s AND op = 'event' ORDER BY created_at"
         return [data for [data] in self.db.execute(query, [ven_id])]
 
@@ -73,7 +73,7 @@ def said(topic: str, payload: str) -> Received:
 def test_the_newest_word_of_what_a_ven_understands_counts(
     store: Store, connection: psycopg.Connection
 ) -> None:
-    """In whatever order; a VEN that says nothing of it has said nothing, and a bad list is refused alone."""
+    """In any order; a report without a list changes nothing, and a bad list is rejected alone."""
     at = THREE.timestamp()
     words = {
         0: '"understands": ["intervals", "direction", "intervals"], ',
@@ -139,7 +139,7 @@ def test_a_direction_is_fixed_once_vens_have_been_told(homes: Home) -> None:
 
 
 def test_intervals_are_told_ahead_or_each_at_its_start(homes: Home) -> None:
-    """`a` knows them all from its first command; `b` is told each at its start, as a new request."""
+    """`a` has all of them from its first command; `b` gets each at its start, as a new request."""
     homes.home("a", 9.0, 6.0, '["intervals"]')
     homes.home("b", 9.0, 6.0, None)
     made = homes.event(kw=2.0, intervals=STEPS)
@@ -310,7 +310,7 @@ def test_who_has_not_started_is_restored_at_once(stopped_at: float, homes: Home,
 
 
 def test_a_stagger_that_is_changed_is_told_again(homes: Home) -> None:
-    """It moves the end that a VEN was told."""
+    """It moves the end in a VEN's command."""
     homes.home("a", 9.0, 6.0, None)
     homes.event(leadTimeS=0)
     homes.at(0)

@@ -1,4 +1,4 @@
-"""Events from their making to their end, over a real database: who is asked, told, released, and when."""
+"""The life of events, over a real database: VENs selected, commands, restores, and their times."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.events.lifecycle import follow_participations, move_events_on, share_out
-from jobs.queries.events import lifecycle as event_queries
+from jobs.queries.events import following as following_queries
 from jobs.running.runner import Runner
 from jobs.running.schedule import Job, Step
 from jobs.summaries.models import FollowedPartFrame
@@ -154,7 +154,7 @@ class Grid:
         return [(op, event_id, kw and round(float(kw), 6), status) for op, event_id, kw, status in found]
 
     def active_events(self) -> dict[str, str | None]:
-        """Of each VEN, as the list of all and the answer for each say alike."""
+        """Of each VEN, equal in the list and in the single answers."""
         listed = self.client.simulate_get("/api/vens").json
         found = {ven["id"]: ven["metrics"]["activeEventId"] for ven in listed}
         for ven_id, event_id in found.items():
@@ -247,7 +247,7 @@ def test_what_a_ven_is_told(three: Grid) -> None:
 
 @pytest.mark.parametrize("minutes", [0, 0.01, 20, 58])
 def test_who_acts_on_receipt_is_told_what_is_left(minutes: float, three: Grid) -> None:
-    """Whoever is told late: at the start by default, or because it has just appeared."""
+    """VENs that get a late command: at the start by default, or because they have just appeared."""
     three.event(kw=3, venIds=["b"], leadTimeS=0)
     three.look()
     assert three.sent("b") == []
@@ -343,7 +343,7 @@ def test_an_event_that_is_over_and_still_named_is_none(three: Grid) -> None:
 
 @pytest.mark.parametrize("how", ["time", "stop", "cancel"])
 def test_an_event_that_is_over_is_not_repeated_as_active(how: str, three: Grid) -> None:
-    """Where a VEN goes on naming it. One that this gateway has never heard of is as the VEN says."""
+    """If a VEN goes on naming it. An event unknown to this gateway is shown as the VEN reports it."""
     three.event(kw=3, venIds=["b", "c"])
     three.at(0)
     three.report("a", 0.5, "elsewhere", 1)
@@ -731,7 +731,7 @@ def test_one_that_goes_and_comes_back_is_told_again(three: Grid) -> None:
 
 
 def test_one_that_reboots_is_told_again_before_it_counts_as_opted_out(three: Grid) -> None:
-    """Its reports name no event for 8 s; it acknowledges what it is told again, and names the event."""
+    """Its reports name no event for 8 s; it acknowledges the repeated command, and names the event."""
     three.event()
     three.at(0)
     three.answer("c", "acknowledged")
@@ -779,7 +779,7 @@ def test_one_that_returns_is_back_in(how: str, three: Grid) -> None:
 
 @pytest.mark.parametrize("how", ["retired", "maintenance", "opted out"])
 def test_one_that_is_not_asked_any_more_is_released(how: str, three: Grid) -> None:
-    """Once; and it is told of the event again if it is asked again."""
+    """Once; a new request sends a new command."""
     three.event(kw=12)
     three.at(0)
     three.answer("c", "acknowledged")
@@ -1122,10 +1122,10 @@ def test_only_what_may_have_moved_on_is_read_and_all_that_has(
     )
     now = START + timedelta(minutes=10)
     with engine.connect() as own:
-        events = own.execute(event_queries.followed_events()).all()
+        events = following_queries.followed_events().all(own)
         assert [event.event_id for event in events] == ["e0", "e1"]
         every, some = (
-            fetch(own, event_queries.followed_parts(events, now, only_news=only_news), FollowedPartFrame)
+            fetch(own, following_queries.followed_parts(events, now, only_news=only_news), FollowedPartFrame)
             for only_news in (False, True)
         )
     moved = followed(every, now)

@@ -266,7 +266,7 @@ def test_the_database_tells_who_listens(
 def test_two_people_cancel_at_once(
     make: Make, client: testing.TestClient, connection: psycopg.Connection
 ) -> None:
-    """Who saw it before the other had cancelled it, and came second, was told that it was over."""
+    """The second of two concurrent cancellations got "is over"."""
     make(id="evt-1")
     with ThreadPoolExecutor(1) as threads, connection.transaction():
         set_status(connection, "evt-1", "cancelled")
@@ -392,7 +392,7 @@ def test_changes_that_are_refused(
 def test_an_event_that_vens_were_sent_is_changed_but_for_its_start(
     status: str, client: testing.TestClient, make: Make, connection: psycopg.Connection
 ) -> None:
-    """Its start has been told to VENs; its end, request, targets and priority may change while it runs."""
+    """VENs have its start already; its end, request, targets and priority may change while it runs."""
     make(-1, id="told")
     set_status(connection, "told", status)
     start = rows(connection, "SELECT start_time, notify_at, lead_time_s FROM events")
@@ -590,7 +590,7 @@ def test_what_a_participant_was_asked_and_has_answered(  # noqa: PLR0913, PLR091
 def test_once_settled_it_is_what_was_settled(
     client: testing.TestClient, make: Make, connection: psycopg.Connection
 ) -> None:
-    """By the newest revision and the primary baseline; one that nobody could measure says so."""
+    """By the newest revision and the primary baseline; an event without measurements says so."""
     make(id="evt-1")
     set_status(connection, "evt-1", "completed")
     connection.execute("UPDATE events SET actual_reduction_kw = 6.25")

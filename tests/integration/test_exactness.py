@@ -18,14 +18,14 @@ from ingest.decoding.messages import Received
 from ingest.storing.batch import Batch
 from schemas.tables import metadata
 from tests.examples import costly
-from tests.integration.house import (
+from tests.integration.whole_system import (
     EDGES,
     EVERYTHING,
     GRANULARITIES,
     MAX_AHEAD,
     NOW,
     SLOTTED,
-    House,
+    WholeSystem,
     check_each,
     check_history,
     check_latest,
@@ -43,24 +43,24 @@ def batches(messages: Sequence[Published], chance: random.Random) -> Iterator[Se
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("seed", [1, 2])
-def test_thousands_of_messages_in_disorder(house: House, seed: int) -> None:
-    house.empty()
+def test_thousands_of_messages_in_disorder(system: WholeSystem, seed: int) -> None:
+    system.empty()
     chance = random.Random(seed)
     for batch in batches(random_traffic(seed, 2_500, shuffled=seed % 2 == 0), chance):
-        house.ingest(batch)
+        system.ingest(batch)
         if chance.random() < 0.5:
-            house.run(chance.randrange(2))
+            system.run(chance.randrange(2))
     # Before the jobs have caught up, too: readers add what is pending.
-    check_each(house)
-    check_history(house, EVERYTHING, "5m", "sum")
-    check_history(house, EDGES[1], "1h", "energy")
-    house.catch_up()
-    check_latest(house)
+    check_each(system)
+    check_history(system, EVERYTHING, "5m", "sum")
+    check_history(system, EDGES[1], "1h", "energy")
+    system.catch_up()
+    check_latest(system)
     for granularity in GRANULARITIES:
-        check_history(house, chance.choice((EVERYTHING, *EDGES)), granularity, "sum")
+        check_history(system, chance.choice((EVERYTHING, *EDGES)), granularity, "sum")
     for granularity in SLOTTED:
-        check_history(house, chance.choice((EVERYTHING, *EDGES)), granularity, "energy")
-        check_history(house, chance.choice((EVERYTHING, *EDGES)), granularity, "mean")
+        check_history(system, chance.choice((EVERYTHING, *EDGES)), granularity, "energy")
+        check_history(system, chance.choice((EVERYTHING, *EDGES)), granularity, "mean")
 
 
 @st.composite
@@ -86,7 +86,7 @@ def ranges(draw: st.DrawFn) -> tuple[datetime | None, datetime | None]:
     aggregate=st.sampled_from(("energy", "mean")),
 )
 def test_any_traffic_in_any_batches_and_cycles(  # noqa: PLR0913, PLR0917 - hypothesis draws each
-    house: House,
+    system: WholeSystem,
     messages: list[Published],
     cuts: list[int],
     cycles: list[int],
@@ -95,33 +95,33 @@ def test_any_traffic_in_any_batches_and_cycles(  # noqa: PLR0913, PLR0917 - hypo
     slotted: str,
     aggregate: str,
 ) -> None:
-    house.empty()
+    system.empty()
     borders = sorted({0, len(messages), *(min(cut, len(messages)) for cut in cuts)})
     for number, (first, last) in enumerate(pairwise(borders)):
-        house.ingest(messages[first:last])
+        system.ingest(messages[first:last])
         for job in cycles[number : number + 1]:
-            house.run(job)
-        check_each(house)
-    check_history(house, bounds, granularity, "sum")
-    check_history(house, bounds, slotted, aggregate)
-    house.catch_up()
-    check_latest(house)
-    check_history(house, bounds, granularity, "sum")
-    check_history(house, bounds, slotted, aggregate)
+            system.run(job)
+        check_each(system)
+    check_history(system, bounds, granularity, "sum")
+    check_history(system, bounds, slotted, aggregate)
+    system.catch_up()
+    check_latest(system)
+    check_history(system, bounds, granularity, "sum")
+    check_history(system, bounds, slotted, aggregate)
 
 
 @pytest.mark.thorough
-def test_a_redelivery_of_everything_changes_nothing(house: House, engine: Engine) -> None:
-    house.empty()
+def test_a_redelivery_of_everything_changes_nothing(system: WholeSystem, engine: Engine) -> None:
+    system.empty()
     messages = random_traffic(7, 400)
-    house.ingest(messages)
-    house.catch_up()
+    system.ingest(messages)
+    system.catch_up()
     before = _row_counts(engine)
-    house.store.write(Batch.of([Received(m.topic, m.payload, NOW) for m in messages], MAX_AHEAD))
-    house.catch_up()
+    system.store.write(Batch.of([Received(m.topic, m.payload, NOW) for m in messages], MAX_AHEAD))
+    system.catch_up()
     assert _row_counts(engine) == before
-    check_latest(house)
-    check_history(house, EVERYTHING, "1h", "sum")
+    check_latest(system)
+    check_history(system, EVERYTHING, "1h", "sum")
 
 
 def _row_counts(engine: Engine) -> dict[str, int]:

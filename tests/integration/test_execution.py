@@ -1,4 +1,4 @@
-"""Executed is what telemetry shows: not what the VEN says, nor what others do, nor what comes too late."""
+"""A command is executed when telemetry shows it: not by its answer, nor by other loads, nor too late."""
 
 from datetime import datetime, timedelta
 from typing import Any

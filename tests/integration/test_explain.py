@@ -347,7 +347,7 @@ def test_the_ragged_edges_of_the_network(connection: Connection) -> None:
 
 
 def test_the_plans_are_of_the_right_tables(connection: Connection) -> None:
-    """Else the absence of a scan would say nothing."""
+    """Else the absence of a scan would prove nothing."""
     query = history.sums(history.VEN, window(*RANGES["ragged"], 900), {**KEY, **DAYS_PENDING})
     found = list(nodes(connection, query.bound()))
     relations = {node["Relation Name"] for node in found if "Relation Name" in node}

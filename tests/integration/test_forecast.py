@@ -347,7 +347,7 @@ def test_new_loads_count_and_those_that_are_gone_do_not(fleet: Fleet) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize(("change", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-07-08", 24)])
 def test_days_of_the_site(engine: Engine, database_url: str, change: str, hours: int) -> None:
-    """Who charges at 18:00 in Berlin does so when clocks have changed, on days of 23 and of 25 hours."""
+    """A load that charges at 18:00 in Berlin does so after clocks changed, on days of 23 and 25 hours."""
     zone = ZoneInfo(BERLIN)
     midnight = datetime.fromisoformat(change).replace(tzinfo=zone)
     first = (midnight - timedelta(days=19)).astimezone(UTC)

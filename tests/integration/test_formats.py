@@ -54,7 +54,7 @@ def ingest(store: Store, *messages: Received) -> None:
 
 @pytest.fixture
 def some_vens(store: Store, engine: Engine) -> None:
-    """Thirty reports of three VENs, with names that CSV has to quote, and one VEN that has said nothing."""
+    """Thirty reports of three VENs, with names that CSV has to quote, and one VEN without reports."""
     for minute in range(10):
         loads = [
             {"id": "hvac1", "currentPowerKw": minute / 8, "name": ODD, "type": "hvac"},

@@ -1,4 +1,4 @@
-"""A program that freezes within a transaction holds up nobody for longer than a few seconds."""
+"""A program that freezes within a transaction delays others by a few seconds at most."""
 
 import http.client
 import json

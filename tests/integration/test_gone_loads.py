@@ -32,8 +32,15 @@ from serving.auth.keys import KeyStore
 from serving.policy import Policy
 from serving.routes import AppOptions
 from tests.examples import costly
-from tests.integration.house import EVERYTHING, House, check_each, check_history, check_latest, check_totals
 from tests.integration.published import NOW, THREE, batch_of, description, rows, telemetry, value
+from tests.integration.whole_system import (
+    EVERYTHING,
+    WholeSystem,
+    check_each,
+    check_history,
+    check_latest,
+    check_totals,
+)
 from tests.oracle.messages import Published, random_traffic, traffic
 
 HOUR = timedelta(hours=1)
@@ -44,42 +51,42 @@ POTENTIAL_KW = "SELECT potential_load_reduction_kw FROM network_snapshot"
 
 
 @pytest.fixture
-def house(engine: Engine, database_url: str) -> Iterator[House]:
+def system(engine: Engine, database_url: str) -> Iterator[WholeSystem]:
     """Six hours: in three days of traffic many loads leave."""
-    built = House(engine, database_url, 6 * HOUR)
+    built = WholeSystem(engine, database_url, 6 * HOUR)
     built.empty()
     yield built
     built.close()
 
 
-def remove(house: House, chance: random.Random) -> None:
+def remove(system: WholeSystem, chance: random.Random) -> None:
     """People remove a load over HTTP, whatever the lanes have consumed."""
-    shown = [key for key in sorted(house.oracle.known_loads()) if house.oracle.ven_load(*key) is not None]
+    shown = [key for key in sorted(system.oracle.known_loads()) if system.oracle.ven_load(*key) is not None]
     if not shown:
         return
     ven_id, load_id = chance.choice(shown)
-    house.oracle.remove_load(ven_id, load_id)
+    system.oracle.remove_load(ven_id, load_id)
     path = f"/api/vens/{quote(ven_id)}/loads/{quote(load_id)}"
-    assert house.client.simulate_delete(path).status_code == 204
-    assert house.client.simulate_get(path).status_code == 404
+    assert system.client.simulate_delete(path).status_code == 204
+    assert system.client.simulate_get(path).status_code == 404
 
 
 @pytest.mark.thorough
-def test_answers_equal_the_plain_loop(house: House) -> None:
+def test_answers_equal_the_plain_loop(system: WholeSystem) -> None:
     chance = random.Random(4)
     messages = random_traffic(4, 600)
     position, gone = 0, 0
     while position < len(messages):
         size = chance.choice((1, 20, 100))
-        house.ingest(messages[position : position + size])
+        system.ingest(messages[position : position + size])
         position += size
         if chance.random() < 0.4:
-            remove(house, chance)
-        check_each(house)  # also before a lane has consumed the messages
-        house.catch_up()
-        check_latest(house)
-        shown = sum(len(house.oracle.ven_loads(ven_id) or []) for ven_id in house.oracle.known_vens())
-        gone += len(house.oracle.known_loads()) - shown
+            remove(system, chance)
+        check_each(system)  # also before a lane has consumed the messages
+        system.catch_up()
+        check_latest(system)
+        shown = sum(len(system.oracle.ven_loads(ven_id) or []) for ven_id in system.oracle.known_vens())
+        gone += len(system.oracle.known_loads()) - shown
     assert gone  # some have left
 
 
@@ -91,36 +98,36 @@ def test_answers_equal_the_plain_loop(house: House) -> None:
     seed=st.integers(0, 99),
 )
 def test_any_traffic_and_removals(
-    house: House, messages: list[Published], removals: list[int], seed: int
+    system: WholeSystem, messages: list[Published], removals: list[int], seed: int
 ) -> None:
-    house.empty()
+    system.empty()
     chance = random.Random(seed)
     for number, message in enumerate(messages):
-        house.ingest([message])
+        system.ingest([message])
         if number in removals:
-            remove(house, chance)
-    check_each(house)
-    house.catch_up()
-    check_latest(house)
-    check_history(house, EVERYTHING, "1h", "sum")  # nothing has left the histories
+            remove(system, chance)
+    check_each(system)
+    system.catch_up()
+    check_latest(system)
+    check_history(system, EVERYTHING, "1h", "sum")  # nothing has left the histories
 
 
-def test_a_rebuild_says_the_same(house: House, connection: psycopg.Connection) -> None:
-    house.ingest(random_traffic(9, 300, shuffled=True))
+def test_a_rebuild_says_the_same(system: WholeSystem, connection: psycopg.Connection) -> None:
+    system.ingest(random_traffic(9, 300, shuffled=True))
     chance = random.Random(9)
     for _ in range(3):
-        remove(house, chance)
-    house.catch_up()
-    before = house.get("/stats/network"), house.get("/stats/loads")
+        remove(system, chance)
+    system.catch_up()
+    before = system.get("/stats/network"), system.get("/stats/loads")
     connection.execute("TRUNCATE ven_snapshots, load_snapshots, network_history, load_type_rollups")
-    with house.engine.connect() as own:
+    with system.engine.connect() as own:
         within = whole_range(own, None, None)
     assert within is not None
-    assert sum(chunk.differences.height for chunk in rebuild(house.engine, within))
-    assert not sum(chunk.differences.height for chunk in verify(house.engine, within))
-    house.run(1)
-    assert (house.get("/stats/network"), house.get("/stats/loads")) == before
-    check_totals(house)
+    assert sum(chunk.differences.height for chunk in rebuild(system.engine, within))
+    assert not sum(chunk.differences.height for chunk in verify(system.engine, within))
+    system.run(1)
+    assert (system.get("/stats/network"), system.get("/stats/loads")) == before
+    check_totals(system)
 
 
 # One at a time
@@ -240,7 +247,7 @@ def test_events_ask_for_nothing_that_is_gone(
     )
     with engine.begin() as own:
         own.execute(remove_load("a", "removed", later, NOW))
-        [event] = own.execute(event_queries.events_to_notify(NOW)).all()
+        [event] = event_queries.events_to_notify(NOW).all(own)
         query = asked_vens(AskedEvent.of(event), NOW, Rest(HOUR, 9), gone_after)
         assert fetch(own, query, CandidateFrame).rows() == [("a", expected_kw, None, 1)]
         [[shed_kw]] = own.execute(

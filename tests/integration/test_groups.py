@@ -1,4 +1,4 @@
-"""Groups of VENs: who is a member, and what lists, statistics and histories tell of the members."""
+"""Groups of VENs: members; lists, statistics and histories of the members."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,8 +14,8 @@ from jobs.storage.retention import drop_raw_days
 from serving.app import create_app
 from tests.examples import costly
 from tests.integration.catching_up import catch_up
-from tests.integration.house import House
 from tests.integration.published import NOW, THREE, batch_of, telemetry
+from tests.integration.whole_system import WholeSystem
 from tests.oracle.compare import assert_same
 from tests.oracle.messages import random_traffic
 
@@ -148,7 +148,7 @@ def test_a_group_with_a_retired_ven_can_still_be_changed(api: Api) -> None:
     ],
 )
 def test_who_is_a_member(given: dict[str, list[str]], found: str, api: Api) -> None:
-    """Who is named, or meets every attribute that is given."""
+    """Members are named, or match all given attributes."""
     api.post("/groups", id="g", name="n", **given)
     assert api.members("g") == list(found)
 
@@ -231,38 +231,38 @@ def test_statistics_of_a_group(api: Api) -> None:
 
 
 @pytest.fixture(params=["consumed", "pending", "raw rows gone"])
-def fleet(request: pytest.FixtureRequest, house: House) -> House:
+def fleet(request: pytest.FixtureRequest, system: WholeSystem) -> WholeSystem:
     """Random traffic, some of it pending; some VENs have wide slots, and one is retired."""
     traffic = random_traffic(5, 1_200, shuffled=True)
-    house.ingest(traffic[:900])
-    house.catch_up()
-    house.ingest(traffic[900:])
-    ven_ids = sorted(house.oracle.known_vens())
+    system.ingest(traffic[:900])
+    system.catch_up()
+    system.ingest(traffic[900:])
+    ven_ids = sorted(system.oracle.known_vens())
     for ven_id in ven_ids[::3]:
-        changed = house.client.simulate_patch(
+        changed = system.client.simulate_patch(
             f"/api/vens/{ven_id}", json={"slotMinutes": 30, "slotMinutesSince": "2024-07-01T00:00:00Z"}
         )
         assert changed.status_code == 200
     if request.param != "pending":
-        house.catch_up()
+        system.catch_up()
     if request.param == "raw rows gone":
-        with house.engine.begin() as connection:
+        with system.engine.begin() as connection:
             drop_raw_days(connection, NOW, {0: timedelta(days=2)})
-    assert house.client.simulate_delete(f"/api/vens/{ven_ids[-1]}").status_code == 204
-    house.catch_up()
-    make_group(house, "all", ven_ids[:-1])
-    with house.engine.begin() as connection:  # it was named before it was retired
+    assert system.client.simulate_delete(f"/api/vens/{ven_ids[-1]}").status_code == 204
+    system.catch_up()
+    make_group(system, "all", ven_ids[:-1])
+    with system.engine.begin() as connection:  # it was named before it was retired
         connection.exec_driver_sql(
             "UPDATE groups SET ven_ids = (SELECT array_agg(ven_id ORDER BY ven_id) FROM vens)"
         )
-    return house
+    return system
 
 
-def make_group(house: House, group_id: str, ven_ids: Sequence[str]) -> None:
+def make_group(system: WholeSystem, group_id: str, ven_ids: Sequence[str]) -> None:
     body = {"id": group_id, "name": "n", "venIds": list(ven_ids)}
-    response = house.client.simulate_post("/api/groups", json=body)
+    response = system.client.simulate_post("/api/groups", json=body)
     if response.status_code == 409:
-        response = house.client.simulate_patch(f"/api/groups/{group_id}", json=body)
+        response = system.client.simulate_patch(f"/api/groups/{group_id}", json=body)
     assert response.status_code in {200, 201}, response.text
 
 
@@ -282,7 +282,7 @@ def windows(draw: st.DrawFn) -> dict[str, str]:
 
 
 @pytest.mark.thorough
-def test_a_group_of_all_vens_is_the_network(fleet: House) -> None:
+def test_a_group_of_all_vens_is_the_network(fleet: WholeSystem) -> None:
     assert_same(fleet.get("/stats/network", group="all"), fleet.get("/stats/network"))
     assert_same(fleet.get("/stats/loads", group="all"), fleet.get("/stats/loads"))
     assert fleet.get("/vens", group="all") == fleet.get("/vens")
@@ -305,7 +305,7 @@ def test_a_group_of_all_vens_is_the_network(fleet: House) -> None:
 
 
 @pytest.mark.thorough
-def test_disjoint_groups_sum_to_their_union(fleet: House) -> None:
+def test_disjoint_groups_sum_to_their_union(fleet: WholeSystem) -> None:
     ven_ids = sorted(ven["id"] for ven in fleet.get("/vens"))
 
     @costly(3)

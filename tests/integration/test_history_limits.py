@@ -1,4 +1,4 @@
-"""A history of too many points is refused, and says which granularity would do."""
+"""A history with too many points is a 400, which names a granularity that fits."""
 
 from datetime import timedelta
 

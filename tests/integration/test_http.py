@@ -187,7 +187,7 @@ def test_our_own_faults_are_not_told(client: testing.TestClient, engine: Engine)
 
 
 def test_connections_are_given_back(database_url: str, store: Store) -> None:
-    """Whatever is asked: errors, lists, histories that nobody reads to the end."""
+    """For any request: errors, lists, histories that a client does not read to the end."""
     ingest(store, telemetry("ven-1"))
     engine = engine_for(database_url, "tests", pool_size=1)
     client = testing.TestClient(create_app(engine, lambda: NOW, []))

@@ -1,4 +1,4 @@
-"""What ingest tells of itself is what it did."""
+"""The metrics of ingest equal what it did."""
 
 import json
 import urllib.error

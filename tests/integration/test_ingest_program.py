@@ -21,7 +21,7 @@ program.main(["serve"])
 
 
 def test_a_worker_that_fails_ends_the_process() -> None:
-    """The network's thread once went on without it: messages came in, and nobody stored them."""
+    """The network thread once went on without it: messages were received, but not stored."""
     nowhere = {"DATABASE_URL": "postgresql://nobody/nothing", "MQTT_URL": "mqtt://127.0.0.1:9"}
     ended = subprocess.run(
         [sys.executable, "-c", FAILING],

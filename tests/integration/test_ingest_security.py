@@ -65,7 +65,7 @@ class Papers:
         return papers
 
     def secrets(self) -> list[str]:
-        """What nobody may read anywhere."""
+        """Secrets that must appear nowhere."""
         passwords = [BROKER_PASSWORD, DATABASE_PASSWORD, WRONG_PASSWORD]
         key = self.client_key.read_text().splitlines()[1:-1]
         return [*passwords, *(quote(password, safe="") for password in passwords), *key]
@@ -101,7 +101,7 @@ password_file {papers.passwords}
 
 @dataclass
 class Watched:
-    """A worker, what it says, and what it shows."""
+    """A worker, its log, and its /health."""
 
     worker: Ingest
     http_port: int
@@ -131,7 +131,7 @@ Launch = Callable[..., Watched]
 
 @pytest.fixture
 def launch(papers: Papers, broker: Mosquitto, database_url: str, tmp_path: Path) -> Iterator[Launch]:
-    """Start a worker with everything right, but for what the test says; None leaves a setting out."""
+    """Start a worker with valid settings, except those given; None removes a setting."""
     launched: list[Watched] = []
     right = {
         "MQTT_CA_FILE": str(papers.authority),
@@ -196,7 +196,7 @@ def workers(database_url: str) -> set[str]:
 def test_the_right_papers_let_in_and_wrong_ones_are_refused_loudly(
     launch: Launch, publish: Callable[[str], None], papers: Papers, database_url: str, protocol: str
 ) -> None:
-    """Each that is refused says which setting to look at, keeps trying, and stores nothing."""
+    """Each refused worker names the setting to check, keeps trying, and stores nothing."""
     right = launch(f"right-{protocol}", MQTT_PROTOCOL=protocol)
     other_ca = str(papers.another_authority)
     refused = {
@@ -277,7 +277,7 @@ def test_the_database_over_tls_with_a_password(
     database_url: str,
     guarded_database: Callable[[str, Path], str],
 ) -> None:
-    """A worker that the database refuses, or that does not trust it, says so and keeps the messages."""
+    """A worker that the database refuses, or that does not trust it, logs that and keeps the messages."""
     refused = launch("db-refused", database=guarded_database(WRONG_PASSWORD, papers.authority))
     wary = launch("db-wary", database=guarded_database(DATABASE_PASSWORD, papers.another_authority))
     for each in (refused, wary):

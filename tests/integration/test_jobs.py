@@ -1,4 +1,4 @@
-"""The jobs: exact whoever runs them, how often, and whatever happens in between."""
+"""The jobs: exact with any number of schedulers and runs, and after any fault between them."""
 
 import json
 import os
@@ -33,7 +33,6 @@ from schemas.tables import FRAMES, metadata
 from schemas.tables.history import ven_history
 from schemas.tables.snapshots import load_type_rollups
 from tests.conftest import REPOSITORY
-from tests.integration.anew import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.integration.published import (
     MAX_AHEAD,
     NOW,
@@ -47,6 +46,7 @@ from tests.integration.published import (
     until,
     value,
 )
+from tests.integration.recomputed import assert_energy_equals_a_rebuild, assert_equals_a_rebuild
 from tests.oracle.messages import random_traffic
 
 JOBS = schedule(Cadence())
@@ -126,7 +126,7 @@ def test_two_workers_beside_ingest_make_what_one_makes(
 def test_catching_up_waits_for_what_another_worker_holds(
     store: Store, runner: Runner, engine: Engine, connection: psycopg.Connection
 ) -> None:
-    """It said that nothing was left while another worker's claim was open, and rolled back later."""
+    """It reported an empty backlog while another worker's claim was open, which was rolled back later."""
     ingest(store, seed=3, messages=40, at_once=40)
     with ThreadPoolExecutor(1) as pool, engine.connect() as holder:
         assert claim(holder, "snapshot") is not None

@@ -57,7 +57,7 @@ def parse(text: str) -> list[Told]:
 
 
 def read(stream: LiveStream, wanted: int, *kinds: str) -> list[Told]:
-    """The next events of some kinds; whoever waits too long has heartbeats in their place."""
+    """The next events of some kinds; heartbeats if they take too long."""
     found: list[Told] = []
     for chunk in stream:
         assert chunk != HEARTBEAT, f"only {found}"
@@ -166,7 +166,7 @@ def test_presence_is_told_too(store: Store, engine: Engine) -> None:
 def test_what_was_missed_is_told_again_once_and_in_order(
     listened: MakeLive, connection: psycopg.Connection
 ) -> None:
-    """Whenever a client left, and whether or not the process that it comes back to has started anew."""
+    """A client may leave at any time, and reconnect to a process that has restarted or not."""
     live = listened()
     for number in range(30):
         write(connection, f"ven-{number % 3}", f"word-{number}")
@@ -182,7 +182,7 @@ def test_what_was_missed_is_told_again_once_and_in_order(
 
 
 def test_more_than_a_process_holds(engine: Engine, connection: psycopg.Connection) -> None:
-    """Who is far behind is served from the database, then from memory: nothing is left out between."""
+    """A client far behind is served from the database, then from memory, without a gap."""
     live = make(engine)
     live.refresh_changes()
     behind = live.open(StreamPosition(0))
@@ -199,7 +199,7 @@ def test_more_than_a_process_holds(engine: Engine, connection: psycopg.Connectio
 
 @pytest.mark.thorough
 def test_commits_that_cross(engine: Engine, database_url: str, connection: psycopg.Connection) -> None:
-    """A change written first and committed last comes last, and nobody steps over it."""
+    """A change written first and committed last comes last, and no client misses it."""
     live = make(engine)
     live.refresh_changes()
     stream = live.open(None)
@@ -320,7 +320,7 @@ def test_a_change_of_whatever_an_event_shows_is_told(
     assert event.data[key] == expected
 
 
-# What cannot be told again
+# What cannot be replayed
 
 
 def trim(engine: Engine, kept: timedelta = timedelta(0)) -> int:

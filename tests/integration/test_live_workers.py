@@ -1,4 +1,4 @@
-"""Live streams of several worker processes, under load: what clients are told is what the database says."""
+"""Live streams of several worker processes, under load: clients receive what the database has."""
 
 import http.client
 import threading
@@ -49,7 +49,7 @@ def whole(client: Client) -> list[Told]:
 
 
 def in_pieces(port: int) -> list[Told]:
-    """Each connection is cut wherever the fourth piece ends; what was not whole is told again."""
+    """Each connection is cut at the end of the fourth piece; an incomplete message is sent again."""
     told: list[Told] = []
     while len(told) < CHANGES:
         with closing(Client(port, **{"Last-Event-ID": str(told[-1].id if told else 0)})) as client:

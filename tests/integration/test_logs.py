@@ -1,4 +1,4 @@
-"""`LOG_FORMAT=json` holds for every line: ours, libraries', warnings, and exceptions nobody has caught."""
+"""`LOG_FORMAT=json` holds for every line: ours, libraries', warnings, and uncaught exceptions."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""One device with an archive of thousands of days: everybody else goes on, and every answer is right."""
+"""One device sends thousands of days: other VENs are not delayed, and all answers are right."""
 
 import json
 import time
@@ -33,9 +33,9 @@ from serving.history.service import Histories
 from serving.page import NewestWithin, Page
 from serving.reports.service import ReportReader
 from tests.conftest import migrate
-from tests.integration.house import NOW, House, check_history, check_latest
 from tests.integration.published import batch_of, rows, telemetry, value
 from tests.integration.test_partitions import LANES, arrange, assert_verified, in_default
+from tests.integration.whole_system import NOW, WholeSystem, check_history, check_latest
 from tests.oracle.messages import Published
 
 DAY = timedelta(days=1)
@@ -64,22 +64,22 @@ def others(number: int, now: datetime = NOW) -> list[Published]:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("before", ["arranged", "new"])
-def test_784_days_in_one_batch(before: str, house: House, connection: psycopg.Connection) -> None:
+def test_784_days_in_one_batch(before: str, system: WholeSystem, connection: psycopg.Connection) -> None:
     """Each had three partitions: "out of shared memory", for ever, and nobody's telemetry was stored."""
     if before == "arranged":
-        arrange(house.engine)
-    house.ingest([*archive(784), *others(0)])
+        arrange(system.engine)
+    system.ingest([*archive(784), *others(0)])
     assert value(connection, "SELECT count(*) FROM ingest_batches") == 1
-    house.catch_up()
-    check_latest(house)
-    check_history(house, (None, None), "36h", "sum")
-    arrange(house.engine)
+    system.catch_up()
+    check_latest(system)
+    check_history(system, (None, None), "36h", "sum")
+    arrange(system.engine)
     assert in_default(connection) == 0
-    house.ingest([*archive(784), *others(1)])
-    house.catch_up()
-    check_latest(house)
-    check_history(house, (None, None), "36h", "energy")
-    assert_verified(house.engine)
+    system.ingest([*archive(784), *others(1)])
+    system.catch_up()
+    check_latest(system)
+    check_history(system, (None, None), "36h", "energy")
+    assert_verified(system.engine)
 
 
 @pytest.mark.thorough

@@ -56,7 +56,7 @@ def test_down_to_nothing_and_up_again(database_url: str, connection: psycopg.Con
 
 
 def test_events_that_run_are_not_told_again(database_url: str, connection: psycopg.Connection) -> None:
-    """Their VENs know the present end and request; whoever has been told nothing knows no end."""
+    """Participations with a command have the current end and request; others have no end."""
     migrate(database_url, "0020", "downgrade")
     connection.execute(
         "INSERT INTO events (event_id, status, start_time, end_time, requested_reduction_kw, notify_at,"
@@ -117,7 +117,7 @@ STREAMED = "SELECT data->>'status', data->>'priority', data->>'notes' FROM live_
 def test_events_that_run_while_0018_and_0020_are_applied(
     database_url: str, connection: psycopg.Connection
 ) -> None:
-    """They keep what they have, nobody is counted as passed over, and streams tell the new columns."""
+    """They keep their values, count no VEN as passed over, and streams send the new columns."""
     migrate(database_url, "0016", "downgrade")
     connection.execute(RUNNING_EVENT, {"at": THREE})
     connection.execute(PROGRESS, {"at": THREE})
@@ -149,7 +149,7 @@ SHOWN_TARGETS = "SELECT data->'group_ids', data->'load_types' FROM live_changes 
 
 
 def test_vens_and_events_from_before_groups(database_url: str, connection: psycopg.Connection) -> None:
-    """They have no region, no tags and no targets; an event that aims at a group must not ask everybody."""
+    """They have no region, tags or targets; an event with a group as target must not select all VENs."""
     migrate(database_url, "0023", "downgrade")
     connection.execute("INSERT INTO vens (ven_id, name, created_at) VALUES ('a', 'N', now())")
     connection.execute(RUNNING_EVENT, {"at": THREE})
@@ -178,7 +178,7 @@ def test_vens_and_events_from_before_groups(database_url: str, connection: psyco
 
 
 def test_events_that_run_while_0025_is_applied(database_url: str, connection: psycopg.Connection) -> None:
-    """They go on asking for less; taken back, those that ask for more are cancelled. Streams tell all."""
+    """They still request a reduction; the downgrade cancels those with an increase. Streams send both."""
     migrate(database_url, "0018", "downgrade")
     connection.execute(RUNNING_EVENT, {"at": THREE})
     connection.commit()

@@ -1,4 +1,4 @@
-"""What strict and careless clients say in headers; and what is the matter when the database is."""
+"""Headers of strict and of careless clients; and errors while the database is unavailable."""
 
 import psycopg
 import pytest

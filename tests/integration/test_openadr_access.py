@@ -1,4 +1,4 @@
-"""Who may use OpenADR, and for what: tokens, scopes, revocation, floods; every rule as the wrong client."""
+"""Access to OpenADR: tokens, scopes, revocation, floods; each rule tried as the wrong client."""
 
 import base64
 import http.server

@@ -139,7 +139,7 @@ def test_topics_of_a_ven_have_its_share(subscribers: Subscribers, connection: ps
 
 
 def test_changes_are_in_order(subscribers: Subscribers, connection: psycopg.Connection) -> None:
-    """A change is notified with the share by then, and once more when it has been shared out anew."""
+    """A change is notified with the share by then, and once more when it has been shared out again."""
     grid = subscribers.grid
     event = grid.event(-4.0)
     grid.run_jobs(START)
@@ -162,7 +162,7 @@ def test_changes_are_in_order(subscribers: Subscribers, connection: psycopg.Conn
 def test_a_change_waits_for_new_shares(
     subscribers: Subscribers, engine: Engine, connection: psycopg.Connection
 ) -> None:
-    """A change while an event is shared out anew is notified after that: the newer object is the last."""
+    """A change while an event is shared out again is notified after that: the newer object is the last."""
     grid = subscribers.grid
     event = grid.event(-4.0)
     grid.run_jobs(START)

@@ -1,4 +1,4 @@
-"""Notifications by MQTT: their topics, what they say, and who may read them at a real broker."""
+"""Notifications by MQTT: topics, contents, and ACLs at a real broker."""
 
 import json
 import shutil
@@ -363,7 +363,7 @@ def test_a_ven_hears_what_is_its_own(site: Site, listen: Listen, connection: psy
 
 @pytest.mark.usefixtures("notifier")
 def test_nobody_but_the_gateway_publishes(site: Site, broker: Mosquitto, listen: Listen) -> None:
-    """A forged notification, of a VEN or of a utility, reaches nobody."""
+    """A forged notification, of a VEN or of a utility, reaches no client."""
     topic = f"openadr/clients/home/vens/{site.ven}/events/create"
     home = listen("home", "openadr/clients/home/#")
     for user in ("home", "neighbour", "utility"):

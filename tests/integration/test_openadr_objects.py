@@ -66,7 +66,7 @@ WHOLE_EVENT = {
 
 
 def test_what_is_sent_is_stored_as_it_came(utility: OpenAdrClient) -> None:
-    """Also of types of payload that nobody knows. Fields of this server win over those of the client."""
+    """Also of unknown payload types. Fields of this server win over those of the client."""
     program = utility.make("/programs", programName="tou", id="mine", createdDateTime="x", objectType="VEN")
     metadata = {"id": program["id"], "createdDateTime": CREATED, "modificationDateTime": CREATED}
     assert program == {"programName": "tou", "objectType": "PROGRAM", **metadata}

@@ -163,7 +163,7 @@ def test_levels_ask_for_a_part_of_what_vens_could_shed(
 def test_what_cannot_be_shared_is_stored_all_the_same(
     vtn: Vtn, utility: OpenAdrClient, program: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of two events for the same VENs with the same priority, only the first is shared; the log says so."""
+    """Of two events for the same VENs with equal priority, only the first is shared; the log names both."""
     body = {"programID": program, "intervalPeriod": HOUR, "intervals": asking(-50)}
     first = utility.make("/events", **body)
     second = utility.make("/events", **body)

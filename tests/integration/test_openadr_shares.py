@@ -126,7 +126,7 @@ def test_it_has_started_with_a_report_of_the_event(grid: Grid, connection: psyco
 
 
 def test_it_is_asked_for_more_as_well(grid: Grid, connection: psycopg.Connection) -> None:
-    """An event that asks for more passes over MQTT VENs that do not say that they understand it."""
+    """An event that asks for more passes over MQTT VENs that do not declare that they understand it."""
     for client in grid.homes.values():
         [resource] = client.get("/resources")
         body = {name: resource[name] for name in ("resourceName", "venID")}

@@ -1,4 +1,4 @@
-"""Short questions over few connections: in turn, and past connections that have died."""
+"""Short queries over few connections: first come, first served, also past dead connections."""
 
 import threading
 from collections.abc import Iterator

@@ -230,7 +230,7 @@ def test_a_last_will_stands_until_the_next_message(watch: Watch) -> None:
 
 
 def test_who_says_offline_and_goes_on_reporting_is_online(watch: Watch) -> None:
-    """Also if the clock is ahead by which it said so, and whatever other word it says."""
+    """Also if its clock is ahead, and with any other status word."""
     watch.report(START)
     watch.status("offline", START + seconds(1), device_time=START + seconds(150))
     assert watch.judge(START + seconds(2)) == [("offline", None)]
@@ -243,7 +243,7 @@ def test_who_says_offline_and_goes_on_reporting_is_online(watch: Watch) -> None:
 
 
 def test_a_status_is_a_sign_of_life(watch: Watch) -> None:
-    """It reconnects, says so, and takes a while to send its first report."""
+    """It reconnects, sends its status, and takes a while to send its first report."""
     watch.report(START)
     watch.status("online", START + seconds(600))
     assert watch.judge(START + seconds(601)) == [("online", None)]

@@ -68,7 +68,7 @@ Get = Callable[[str], Any]
 
 @pytest.fixture
 def house(store: Store, engine: Engine) -> None:
-    """A VEN that has reported, and a neighbour that never says a status."""
+    """A VEN that has reported, and another that never sends a status."""
     at = NOW - timedelta(minutes=1)
     store.write(
         batch_of(
@@ -137,7 +137,7 @@ def nulls(value: Any, path: str = "") -> list[str]:
 
 
 def test_a_ven_that_registered_itself_has_numbers_and_words(store: Store, engine: Engine, get: Get) -> None:
-    """A page that formats coordinates was blank for every VEN that nobody had registered by hand."""
+    """A page that formats coordinates was blank for each VEN that no operator had registered."""
     silent = status("quiet", NOW, "online")
     bare = telemetry("bare", NOW, None, loads=[{"id": "a"}])
     store.write(batch_of(silent, bare))

@@ -96,7 +96,7 @@ def test_what_is_refused(path: str, status: int, word: str, client: testing.Test
 
 @pytest.mark.usefixtures("house")
 def test_answers_of_both_forms(client: testing.TestClient, connection: psycopg.Connection) -> None:
-    """A newer VEN says at the top level what an older one puts into `data`, or does not say at all."""
+    """A newer VEN has at the top level what an older one has in `data`, or lacks."""
     said: list[tuple[str, Any]] = [
         ("one", {"requested_shed_kw": 2, "actual_shed_kw": 1.5, "circuits_curtailed": [{"id": "a"}, "b"]}),
         ("two", {"data": {"actualShedKw": 0.25, "circuitsCurtailed": []}}),

@@ -1,4 +1,4 @@
-"""What is too old goes, when its rows are in the summary, and nobody is told a wrong number for it."""
+"""Old rows are deleted once they are in the summary, and no answer becomes wrong."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -31,8 +31,8 @@ from serving.db.reading import hold_raw
 from serving.history.planner import HistoryRequest as Asked
 from serving.history.service import Histories
 from tests.conftest import NEIGHBOURS_HAVE, NEIGHBOURS_ROWS
-from tests.integration.house import EVERYTHING, House, check_history
 from tests.integration.published import NOW, batch_of, description, rows, telemetry, value
+from tests.integration.whole_system import EVERYTHING, WholeSystem, check_history
 from tests.oracle.messages import Published, Setting, Window, random_traffic
 
 LANES = tuple(job for job in schedule(Cadence()) if job.has_backlog)
@@ -349,68 +349,68 @@ def retain(engine: Engine, cadence: Cadence = KEPT) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("aggregate", ["sum", "energy", "mean"])
-def test_whole_buckets_over_dropped_days_are_exact(house: House, aggregate: str) -> None:
-    """The plain loop has every message; the house has the raw rows of one day."""
-    house.ingest(random_traffic(11, 800, Setting(window=Window(outliers=False))))
-    house.catch_up()
-    retain(house.engine)
+def test_whole_buckets_over_dropped_days_are_exact(system: WholeSystem, aggregate: str) -> None:
+    """The plain loop has every message; the system has the raw rows of one day."""
+    system.ingest(random_traffic(11, 800, Setting(window=Window(outliers=False))))
+    system.catch_up()
+    retain(system.engine)
     for granularity, bounds in (
         ("5m", EVERYTHING),
         ("1h", EVERYTHING),
         ("15m", (NOW - 3 * DAY, NOW)),
         ("1h", (NOW - 2 * DAY, NOW - timedelta(hours=7, seconds=1.5))),
     ):
-        check_history(house, bounds, granularity, aggregate)
-    assert "warning" not in house.get("/stats/network/history")
+        check_history(system, bounds, granularity, aggregate)
+    assert "warning" not in system.get("/stats/network/history")
 
 
-def test_splinters_that_are_gone_are_answered_coarser_and_say_so(house: House) -> None:
+def test_splinters_that_are_gone_are_answered_coarser_and_say_so(system: WholeSystem) -> None:
     at = NOON - 3 * DAY
     for seconds in (0, 10, 70, 400):
         message = telemetry("a", at + timedelta(seconds=seconds), 1.0 + seconds)
-        house.ingest([Published(message.topic, message.payload)])
-    house.catch_up()
+        system.ingest([Published(message.topic, message.payload)])
+    system.catch_up()
     asked = {"start": (at + timedelta(seconds=5)).isoformat(), "end": (at + timedelta(hours=1)).isoformat()}
-    exact = house.get("/vens/a/history", granularity="1m", **asked)
+    exact = system.get("/vens/a/history", granularity="1m", **asked)
     assert [point["usedPowerKw"] for point in exact["points"]] == [11.0, 71.0, 401.0]
-    retain(house.engine)
-    coarser = house.get("/vens/a/history", granularity="1m", **asked)
+    retain(system.engine)
+    coarser = system.get("/vens/a/history", granularity="1m", **asked)
     assert coarser["points"] == [
         {"timestamp": "2024-07-07T12:05:00Z", "usedPowerKw": 401.0, "shedPowerKw": 0.0}
     ]
     assert "300 s" in coarser["warning"]
-    whole = house.get("/vens/a/history", granularity="5m")
+    whole = system.get("/vens/a/history", granularity="5m")
     assert [point["usedPowerKw"] for point in whole["points"]] == [83.0, 401.0]
     assert "warning" not in whole
 
 
-def test_a_message_for_a_dropped_day_never_shows(house: House) -> None:
+def test_a_message_for_a_dropped_day_never_shows(system: WholeSystem) -> None:
     """Neither while it is pending nor when it has been consumed."""
     old = telemetry("a", WEEK[5], 1.0)
-    house.ingest([Published(old.topic, old.payload)])
-    house.catch_up()
-    retain(house.engine)
-    house.store.write(batch_of(telemetry("a", WEEK[5] + timedelta(seconds=1), 50.0)))
+    system.ingest([Published(old.topic, old.payload)])
+    system.catch_up()
+    retain(system.engine)
+    system.store.write(batch_of(telemetry("a", WEEK[5] + timedelta(seconds=1), 50.0)))
     for aggregate in ("sum", "energy", "mean"):
-        before = house.get("/stats/network/history", aggregate=aggregate)
-        of_ven = house.get("/vens/a/history", aggregate=aggregate)
+        before = system.get("/stats/network/history", aggregate=aggregate)
+        of_ven = system.get("/vens/a/history", aggregate=aggregate)
         assert [*before["points"][0].values()][1] < 2
-        house.catch_up()
-        assert house.get("/stats/network/history", aggregate=aggregate) == before
-        assert house.get("/vens/a/history", aggregate=aggregate) == of_ven
+        system.catch_up()
+        assert system.get("/stats/network/history", aggregate=aggregate) == before
+        assert system.get("/vens/a/history", aggregate=aggregate) == of_ven
 
 
-def test_a_history_that_is_being_read_keeps_its_raw_rows(house: House) -> None:
+def test_a_history_that_is_being_read_keeps_its_raw_rows(system: WholeSystem) -> None:
     """The reader has seen that they are there; they were dropped before it came to them."""
     message = telemetry("a", WEEK[5], 1.0)
-    house.ingest([Published(message.topic, message.payload)])
-    house.catch_up()
-    histories = Histories(house.engine, ConnectionPool.for_engine(house.engine), lambda: NOW)
+    system.ingest([Published(message.topic, message.payload)])
+    system.catch_up()
+    histories = Histories(system.engine, ConnectionPool.for_engine(system.engine), lambda: NOW)
     points = histories.ven("a", Asked(None, None, 7))
-    with house.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
+    with system.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reading:
         hold_raw(reading)
         with pytest.raises(OperationalError, match="lock timeout"):
-            drop(house.engine)
+            drop(system.engine)
     assert len(list(points)) == 1
 
 

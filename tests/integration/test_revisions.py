@@ -1,4 +1,4 @@
-"""StackPrograms of another version than the schema write nothing, say why, and go on once it fits."""
+"""Programs of another version than the schema write nothing, log why, and go on once it fits."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -124,7 +124,7 @@ def test_a_rebuild_writes_nothing(
 
 
 class Inbox:
-    """Acknowledges batches, and tells how many."""
+    """Acknowledges batches, and counts them."""
 
     def __init__(self) -> None:
         self.acknowledged = 0

@@ -1,4 +1,4 @@
-"""Several schedulers over one database: no job is done twice, none is forgotten, and all of it is told."""
+"""Several schedulers over one database: each job runs once per cycle, and each run is recorded."""
 
 import urllib.request
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""`python -m serving` ends when it is told to, and nothing of it is left, whatever state it is in."""
+"""`python -m serving` ends on a signal in every state, and leaves no process behind."""
 
 import ctypes
 import signal

@@ -493,7 +493,7 @@ def measured_vens(records: DatabaseRecords, event: MeasuredEvent) -> pl.DataFram
 
 
 def event_of(connection: Connection) -> MeasuredEvent:
-    return MeasuredEvent.of(connection.execute(settlement_queries.ended_event("e")).one())
+    return MeasuredEvent.of(settlement_queries.ended_event("e").one(connection))
 
 
 def test_two_schedulers_settle_once(
@@ -890,7 +890,7 @@ def command(engine: Engine, ven_id: str, took_ms: int, status: str = "acknowledg
 def test_a_running_event_is_followed(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
-    """Half an hour into it; one VEN has said nothing since the start, one joined late, one has opted out."""
+    """Half an hour into it; one VEN has not reported since the start, one joined late, one has opted out."""
     half = START + HOUR / 2
     for ven_id, shed_kw in (("a", 2.0), ("b", 1.0), ("out", 2.0)):
         for back in range(16, 0, -1):
@@ -992,7 +992,7 @@ def test_an_event_that_asks_for_more_is_followed(
 def test_whoever_falls_silent_stops_counting(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
-    """The reduction stayed as it was, with the whole fleet gone. Reports every 5 minutes: 15 minutes."""
+    """The reduction stayed as it was with the fleet offline. Reports every 5 minutes: 15 minutes."""
     for ven_id in ("a", "b"):
         sixteen_days(store, ven_id, used_kw=3.0, shed_kw=0.0)
         publish(store, [report(ven_id, START + n * SLOT + SLOT / 2, 0.0, START + n * SLOT) for n in range(3)])
@@ -1057,7 +1057,7 @@ def test_baselines_of_a_large_fleet_follow_one_another_without_a_pause(
 def test_a_cycle_makes_baselines_for_some_seconds_at_most(
     store: Store, engine: Engine, at: At, connection: psycopg.Connection
 ) -> None:
-    """Its lease would expire, and another scheduler begin anew."""
+    """Its lease would expire, and another scheduler would start again."""
     for ven_id in "abc":
         sixteen_days(store, ven_id, used_kw=3.0, shed_kw=2.0)
     make_event(engine, "active")

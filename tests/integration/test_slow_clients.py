@@ -87,7 +87,7 @@ def rest_of(connection: socket.socket) -> bytes:
 
 
 def test_slow_clients_keep_nobody_waiting(port: int) -> None:
-    """A hundred that never finish their headers, a hundred that say nothing, and bodies without an end."""
+    """A hundred with unfinished headers, a hundred that send nothing, and endless bodies."""
     slow = [
         *connections(port, HALF_A_HEADER, MANY),
         *connections(port, b"", MANY),

@@ -22,10 +22,17 @@ from jobs.summaries.rebuild import rebuild, verify, whole_range
 from schemas.times.time_ranges import TimeRange
 from serving.app import create_app
 from tests.examples import costly
-from tests.integration.anew import assert_energy_equals_a_rebuild
-from tests.integration.house import EDGES, EVERYTHING, SLOTTED, House, check_history, check_totals
 from tests.integration.published import batch_of, rows, telemetry, value
+from tests.integration.recomputed import assert_energy_equals_a_rebuild
 from tests.integration.test_settlement import DAY, END, HOUR, LANES, SETTLEMENT, START, make_event, take_part
+from tests.integration.whole_system import (
+    EDGES,
+    EVERYTHING,
+    SLOTTED,
+    WholeSystem,
+    check_history,
+    check_totals,
+)
 from tests.oracle.messages import Published, traffic
 
 NOW = datetime(2024, 7, 10, 18, tzinfo=UTC)
@@ -195,13 +202,13 @@ widths = st.lists(
 )
 
 
-def set_widths(house: House, changes: list[tuple[str, int, int]]) -> None:
+def set_widths(system: WholeSystem, changes: list[tuple[str, int, int]]) -> None:
     for ven_id, minutes, since_min in changes:
         since = min(datetime(2024, 7, 7, tzinfo=UTC) + since_min * MINUTE, NOW)
-        if ven_id in house.oracle.known_vens():
+        if ven_id in system.oracle.known_vens():
             body = {"slotMinutes": minutes, "slotMinutesSince": since.isoformat()}
-            assert house.client.simulate_patch(f"/api/vens/{ven_id}", json=body).status_code == 200
-            house.oracle.set_slot_width(ven_id, since, minutes * 60)
+            assert system.client.simulate_patch(f"/api/vens/{ven_id}", json=body).status_code == 200
+            system.oracle.set_slot_width(ven_id, since, minutes * 60)
 
 
 @pytest.mark.thorough
@@ -213,38 +220,38 @@ def set_widths(house: House, changes: list[tuple[str, int, int]]) -> None:
     seed=st.integers(0, 2**32 - 1),
 )
 def test_mixed_widths_equal_the_plain_loop(
-    house: House, messages: list[Published], changes: list[Any], later: list[Any], seed: int
+    system: WholeSystem, messages: list[Published], changes: list[Any], later: list[Any], seed: int
 ) -> None:
     """Widths that change amid a day, rows before and after the change, pending or not."""
-    house.empty()
+    system.empty()
     chance = random.Random(seed)
     half = chance.randint(0, len(messages))
-    ingest(house, messages[:half])
-    house.run(chance.randrange(2))
-    set_widths(house, changes)
-    ingest(house, messages[half:])
-    house.run(chance.randrange(2))
-    set_widths(house, later)
+    ingest(system, messages[:half])
+    system.run(chance.randrange(2))
+    set_widths(system, changes)
+    ingest(system, messages[half:])
+    system.run(chance.randrange(2))
+    set_widths(system, later)
     bounds = chance.choice((EVERYTHING, *EDGES))
-    check_history(house, bounds, chance.choice(SLOTTED), "energy")
-    house.catch_up()
-    check_totals(house)
+    check_history(system, bounds, chance.choice(SLOTTED), "energy")
+    system.catch_up()
+    check_totals(system)
     for aggregate in ("energy", "mean"):
-        check_history(house, chance.choice((EVERYTHING, *EDGES)), chance.choice(SLOTTED), aggregate)
-        check_history(house, EVERYTHING, "5m", aggregate)
-    check_history(house, EDGES[1], "5m", "sum")
-    within = range_of(house)
-    assert [chunk.differences.rows() for chunk in verify(house.engine, within)] == [[]]
-    assert all(chunk.differences.is_empty() for chunk in rebuild(house.engine, within, most_rows=10))
+        check_history(system, chance.choice((EVERYTHING, *EDGES)), chance.choice(SLOTTED), aggregate)
+        check_history(system, EVERYTHING, "5m", aggregate)
+    check_history(system, EDGES[1], "5m", "sum")
+    within = range_of(system)
+    assert [chunk.differences.rows() for chunk in verify(system.engine, within)] == [[]]
+    assert all(chunk.differences.is_empty() for chunk in rebuild(system.engine, within, most_rows=10))
 
 
-def ingest(house: House, messages: list[Published]) -> None:
+def ingest(system: WholeSystem, messages: list[Published]) -> None:
     if messages:
-        house.ingest(messages)
+        system.ingest(messages)
 
 
-def range_of(house: House) -> Any:
-    with house.engine.connect() as connection:
+def range_of(system: WholeSystem) -> Any:
+    with system.engine.connect() as connection:
         return whole_range(connection, NOW - 60 * DAY, NOW + HOUR)
 
 
@@ -369,7 +376,7 @@ def learn(engine: Engine, now: datetime) -> int:
 def test_a_width_is_learned_from_the_spacing_of_reports(
     store: Store, engine: Engine, connection: psycopg.Connection, get: Get, every_min: int
 ) -> None:
-    """Since the first report; what follows is computed anew; the second look finds nothing."""
+    """From the first report on; what depends on it is computed again; a second run changes nothing."""
     first = datetime(2024, 7, 6, 9, 40, tzinfo=UTC)
     store.write(batch_of(*reports("slow", first, NOW, every_min, 3.0), *reports("fast", first, NOW, 5, 1.0)))
     catch_up(engine)

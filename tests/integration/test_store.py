@@ -1,4 +1,4 @@
-"""What the store writes: every row once, whoever writes it, with a ledger that agrees."""
+"""The store: each row once, also with concurrent writers, and a ledger that agrees."""
 
 import random
 import threading
@@ -57,7 +57,7 @@ def counts(connection: psycopg.Connection) -> tuple[int, ...]:
 
 
 def assert_ledger_agrees(connection: psycopg.Connection) -> None:
-    """Each batch has the rows that it says; each is pending in both lanes; its span holds them."""
+    """Each batch has as many rows as recorded, is pending in both lanes, and its span contains them."""
     for table, column in zip(RAW, COUNTS, strict=True):
         wrong = rows(
             connection,
@@ -185,7 +185,7 @@ def test_a_batch_of_refusals_leaves_the_ledger_alone(store: Store, connection: p
 def test_a_failed_write_leaves_no_trace_and_can_be_tried_again(
     store: Store, connection: psycopg.Connection
 ) -> None:
-    """Also not in the batch: what the rows led it to refuse is found anew."""
+    """Nor does the batch keep rejections that depend on rows: they are decided again."""
     store.write(batch_of(telemetry("a", used_kw=1)))
     batch = batch_of(telemetry("a", used_kw=2), telemetry("b", loads=["bad"]))
     connection.execute("ALTER TABLE rejected_messages RENAME TO hidden")

@@ -1,4 +1,4 @@
-"""The subscriber against brokers that behave, and against one that does what a test says."""
+"""The subscriber against real brokers, and against one that a test scripts."""
 
 import gc
 import ssl
@@ -40,7 +40,7 @@ REAL_MESSAGES = 2000
 
 
 class Receiver:
-    """A subscriber, and what it says."""
+    """A subscriber, and its log."""
 
     def __init__(self, mqtt_url: str, version: MqttVersion, events: list[Any], **settings: Any) -> None:
         options = {"DATABASE_URL": "postgresql://nobody/nothing", "MQTT_TOPICS": "a,b,c,t/#", **settings}

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from analysis import DatabaseGrid
 from jobs.summaries.rebuild import rebuild, whole_range
 from schemas.db.connections import engine_for
-from tests.integration.house import House
+from tests.integration.whole_system import WholeSystem
 from tests.oracle.compare import assert_same
 from tests.oracle.messages import Published
 
@@ -39,15 +39,15 @@ def report(at: datetime) -> Published:
 
 
 @contextmanager
-def house_at(engine: Engine, database_url: str, zone: str, now: datetime) -> Iterator[House]:
-    house = House(engine, database_url, zone=zone, now=now)
-    house.empty()
-    yield house
-    house.close()
+def house_at(engine: Engine, database_url: str, zone: str, now: datetime) -> Iterator[WholeSystem]:
+    system = WholeSystem(engine, database_url, zone=zone, now=now)
+    system.empty()
+    yield system
+    system.close()
 
 
-def today_kwh(house: House) -> float | None:
-    kwh: float | None = house.get("/stats/network")["totalHousePowerToday"]
+def today_kwh(system: WholeSystem) -> float | None:
+    kwh: float | None = system.get("/stats/network")["totalHousePowerToday"]
     return kwh
 
 
@@ -55,39 +55,39 @@ def today_kwh(house: House) -> float | None:
 @pytest.mark.parametrize(("zone", "end_text", "hours"), DAYS)
 def test_a_day_has_its_hours(engine: Engine, database_url: str, zone: str, end_text: str, hours: int) -> None:
     end = datetime.fromisoformat(end_text)
-    with house_at(engine, database_url, zone, end - SECOND) as house:
-        house.ingest([report(end - back * HOUR) for back in range(1, 31)])
-        house.catch_up()
-        assert today_kwh(house) == hours
+    with house_at(engine, database_url, zone, end - SECOND) as system:
+        system.ingest([report(end - back * HOUR) for back in range(1, 31)])
+        system.catch_up()
+        assert today_kwh(system) == hours
         with DatabaseGrid(engine_for(database_url, "tests"), lambda: end - SECOND, site_zone=zone) as grid:
             assert grid.network().item(0, "total_house_power_today") == hours
-        assert_same(house.get("/stats/network"), house.oracle.network_stats(house.now, zone))
-        day = house.get("/stats/network/history", granularity="1d", aggregate="energy", timeZone=zone)
+        assert_same(system.get("/stats/network"), system.oracle.network_stats(system.now, zone))
+        day = system.get("/stats/network/history", granularity="1d", aggregate="energy", timeZone=zone)
         assert day["points"][-1]["usedEnergyKwh"] == hours
-        house.now = end
-        assert today_kwh(house) is None
-        house.catch_up()
-        assert today_kwh(house) is None
+        system.now = end
+        assert today_kwh(system) is None
+        system.catch_up()
+        assert today_kwh(system) is None
 
 
 def test_the_first_sample_of_a_day_counts_for_it(engine: Engine, database_url: str) -> None:
     midnight = datetime(2018, 11, 4, 3, tzinfo=UTC)  # 01:00 in Sao Paulo
-    with house_at(engine, database_url, "America/Sao_Paulo", midnight + 300 * SECOND) as house:
-        house.ingest([report(midnight - SECOND), report(midnight), report(midnight + 299 * SECOND)])
-        house.catch_up()
-        assert today_kwh(house) == 1
+    with house_at(engine, database_url, "America/Sao_Paulo", midnight + 300 * SECOND) as system:
+        system.ingest([report(midnight - SECOND), report(midnight), report(midnight + 299 * SECOND)])
+        system.catch_up()
+        assert today_kwh(system) == 1
 
 
 def test_a_rebuild_says_the_same(engine: Engine, database_url: str) -> None:
     end = datetime(2024, 3, 31, 22, tzinfo=UTC)
-    with house_at(engine, database_url, "Europe/Berlin", end - SECOND) as house:
-        house.ingest([report(end - back * HOUR) for back in range(1, 31)])
-        house.catch_up()
+    with house_at(engine, database_url, "Europe/Berlin", end - SECOND) as system:
+        system.ingest([report(end - back * HOUR) for back in range(1, 31)])
+        system.catch_up()
         with engine.begin() as connection:
             connection.execute(text("UPDATE ven_history SET used_power_kw_sum = 2 * used_power_kw_sum"))
             connection.execute(text("UPDATE network_energy SET used_energy_kwh = 0"))
             within = whole_range(connection, None, None)
         assert within is not None
         assert sum(chunk.differences.height for chunk in rebuild(engine, within)) > 0
-        house.catch_up()
-        assert today_kwh(house) == 23
+        system.catch_up()
+        assert today_kwh(system) == 23

@@ -1,4 +1,4 @@
-"""What devices can fill the disk with is bounded: the oldest goes, and nothing that still says something."""
+"""What devices store is bounded: the oldest rows are deleted, and none that still matter."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What is not there: the document says of each route whether it answers 404, and the service agrees."""
+"""Unknown ids: the document has a 404 for exactly the routes that respond with one."""
 
 import re
 from datetime import UTC, datetime

@@ -10,7 +10,7 @@ import pytest
 from local.environment import inherited_environment
 from schemas.db.connections import SCHEMA_REVISION
 from tests.conftest import REPOSITORY, migrate
-from tests.integration.house import House, check_latest
+from tests.integration.whole_system import WholeSystem, check_latest
 from tests.oracle.messages import random_traffic
 
 pytestmark = pytest.mark.thorough  # programs are started, and ended
@@ -21,9 +21,9 @@ LANDED = ("0018", "0025")
 UNITS = {path.name.removesuffix(".service") for path in (REPOSITORY / "deploy" / "systemd").iterdir()}
 
 
-def answers(house: House) -> list[object]:
-    histories = [house.get(path, granularity="15m", aggregate="mean") for path, _ in house.histories()]
-    return [*histories, house.get("/stats/loads"), house.get("/vens"), house.get("/events")]
+def answers(system: WholeSystem) -> list[object]:
+    histories = [system.get(path, granularity="15m", aggregate="mean") for path, _ in system.histories()]
+    return [*histories, system.get("/stats/loads"), system.get("/vens"), system.get("/events")]
 
 
 def check_heads(database_url: str) -> int:
@@ -38,20 +38,20 @@ def check_heads(database_url: str) -> int:
 
 
 @pytest.mark.parametrize("landed", LANDED)
-def test_an_upgrade_keeps_all_data_and_answers(house: House, landed: str) -> None:
+def test_an_upgrade_keeps_all_data_and_answers(system: WholeSystem, landed: str) -> None:
     """With a fleet's traffic, some of it still pending."""
     traffic = random_traffic(5, 300)
-    house.ingest(traffic[:200])
-    house.catch_up()
-    house.ingest(traffic[200:])
-    before = answers(house)
-    migrate(house.database_url, landed, "downgrade")
-    assert (check_heads(house.database_url) == 0) == (landed == SCHEMA_REVISION)
-    migrate(house.database_url)
-    assert check_heads(house.database_url) == 0
-    assert answers(house) == before
-    house.catch_up()
-    check_latest(house)
+    system.ingest(traffic[:200])
+    system.catch_up()
+    system.ingest(traffic[200:])
+    before = answers(system)
+    migrate(system.database_url, landed, "downgrade")
+    assert (check_heads(system.database_url) == 0) == (landed == SCHEMA_REVISION)
+    migrate(system.database_url)
+    assert check_heads(system.database_url) == 0
+    assert answers(system) == before
+    system.catch_up()
+    check_latest(system)
 
 
 def guide() -> str:

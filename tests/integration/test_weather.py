@@ -152,7 +152,7 @@ def test_an_event_is_measured_by_days_as_hot(
 def test_temperatures_that_come_late_make_a_revision(
     store: Store, engine: Engine, connection: psycopg.Connection
 ) -> None:
-    """Until they come a note says that they are missing, for each VEN and for the portfolio."""
+    """Until they arrive a note names them as missing, for each VEN and for the portfolio."""
     cooled(store, engine, MAXIMA)
     make_event(engine)
     take_part(engine, "a", "b")

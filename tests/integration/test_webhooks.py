@@ -104,7 +104,7 @@ def other_receiver() -> Iterator[Receiver]:
 
 
 def test_each_kind_of_change_is_sent_and_signed(site: Site, receiver: Receiver) -> None:
-    """To whoever wants it; the same value again is no change."""
+    """Sent to each subscriber of it; writing the same value again is no change."""
     webhook = site.make(receiver.url, *ALL)
     only_alarms = site.make(receiver.url, "alarms")
     execute = site.connection.execute
@@ -483,7 +483,7 @@ def test_webhooks_are_for_operators_and_counted(site: Site, engine: Engine) -> N
 
 
 def test_old_deliveries_are_forgotten(site: Site, receiver: Receiver, engine: Engine) -> None:
-    """Not those that are still to be sent, unless nobody would send them."""
+    """Pending deliveries stay, unless their webhook is gone."""
     webhook, disabled = site.make(receiver.url, "commands"), site.make(receiver.url, "commands")
     site.add_command("sent")
     site.send_all(webhook["id"])

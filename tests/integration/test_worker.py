@@ -92,7 +92,7 @@ class Line:
 
 
 class ImpatientEvent(threading.Event):
-    """Stops whoever waits for the last time, and lets nobody wait long."""
+    """Stops a last wait, and keeps waits short."""
 
     def __init__(self, waits: int = 3) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ CODES = (
 def test_a_message_that_cannot_be_stored_is_rejected_whatever_the_error_says(
     code: str, handle: Handle, connection: psycopg.Connection
 ) -> None:
-    """Class 53 was in no list: nobody's telemetry was stored while one batch was tried for ever."""
+    """Class 53 was in no list: one batch was retried for ever, and no telemetry was stored."""
     refuse(connection, code)
     messages = [telemetry(f"ven-{number:02}") for number in range(7)]
     messages.insert(3, telemetry("poison", used_kw=666))
@@ -298,7 +298,7 @@ def test_while_nothing_can_be_stored_no_message_is_blamed(
 
 @pytest.mark.thorough
 def test_a_locked_table_is_waited_for(database_url: str, connection: psycopg.Connection) -> None:
-    """Who holds a table for long must not send whatever comes meanwhile to the rejected messages."""
+    """A long lock on a table must not make ingest reject messages that arrive meanwhile."""
     stopping = ImpatientEvent(waits=8)
     line = Line()
     with connect(database_url, "somebody", idle_in_transaction_session_timeout="0") as somebody:

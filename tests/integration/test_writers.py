@@ -155,7 +155,7 @@ def late() -> Iterator[tuple[int, Received]]:
 def test_a_message_at_which_every_writer_ends_is_rejected_alone(
     database_url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All others are stored, and /health says why it went on no further meanwhile."""
+    """All others are stored, and /health has the reason of the delay."""
     monkeypatch.setattr(writers, "LONGEST_PAUSE_S", 0.1)
     poison = Received("oadr/meter/ven-1", b"poison", NOW, (1, 50_000))
     aside: list[Received] = []

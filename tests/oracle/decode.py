@@ -97,7 +97,7 @@ def _telemetry(topic_ven: str | None, said: JsonObject) -> Telemetry:
 
 
 def _content(said: JsonObject) -> JsonObject:
-    """What tells a conflict: null is as good as missing, an older name as the newer one, and no shed as 0."""
+    """What makes a conflict: null equals missing, an older name the newer one, and no shed 0."""
     names = (
         ("usedPowerKw", "power_kw"),
         ("shedPowerKw", "shed_kw"),
@@ -184,7 +184,7 @@ def _load_id(entry: Any) -> str:
 
 
 def _load_fields(entry: JsonObject) -> tuple[JsonObject, bool]:
-    """What the entry says, neither missing nor null; and whether something else of it was left out."""
+    """The entry's fields, neither missing nor null; and whether others were left out."""
     for key in LOAD_POWERS:
         _check(entry.get(key) is None or is_number(entry[key]), key)
     good = {key: entry[key] for key in LOAD_POWERS if entry.get(key) is not None}

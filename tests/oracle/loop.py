@@ -103,7 +103,7 @@ class Oracle:
         return True
 
     def remove_load(self, ven_id: str, load_id: str) -> datetime:
-        """People remove it: up to the VEN's newest device time nothing that was said of it counts."""
+        """An operator removes it: reports of it up to the VEN's newest device time do not count."""
         newest = max(
             [at for speaker, at in self._telemetry if speaker == ven_id]
             + [at for speaker, _load, at in self._snapshot_entries if speaker == ven_id]
@@ -112,7 +112,7 @@ class Oracle:
         return newest
 
     def set_slot_width(self, ven_id: str, since: datetime, width_s: int) -> None:
-        """People say how slow a VEN's meter is from a half-hour on; what was said of later times goes."""
+        """An operator sets the slot width of a VEN from a half-hour on; later settings are removed."""
         said = self._widths.get(ven_id, {})
         self._widths[ven_id] = {at: width for at, width in said.items() if at < since} | {since: width_s}
 
@@ -232,7 +232,7 @@ class Oracle:
         return None if load is None else _load_answer(load_id, load)
 
     def ven(self, ven_id: str) -> JsonObject | None:
-        """As far as messages tell of it."""
+        """As far as messages have it."""
         if ven_id not in self._vens:
             return None
         status = self._latest_statuses().get(ven_id)
@@ -349,12 +349,12 @@ class Oracle:
         return latest
 
     def _latest_shed(self, ven_id: str) -> float:
-        """Of the latest telemetry alone: missing there means 0, whatever was said before."""
+        """Of the latest telemetry alone: missing there means 0, whatever was reported before."""
         latest = self._latest_telemetry().get(ven_id)
         return 0.0 if latest is None else latest.shed_kw or 0.0
 
     def _latest_used(self) -> dict[str, float]:
-        """Of each VEN the last `usedPowerKw` that was said."""
+        """Of each VEN the last `usedPowerKw` that was reported."""
         latest: dict[str, float] = {}
         for telemetry in self._oldest_first():
             if telemetry.used_kw is not None:
@@ -368,7 +368,7 @@ class Oracle:
         return latest
 
     def _load_states(self) -> dict[tuple[str, str], JsonObject]:
-        """Each load's fields, each from the last entry that said it: later entries overwrite earlier ones."""
+        """Each load's fields, each from the last entry that has it: later entries overwrite earlier ones."""
         entries: list[tuple[datetime, int, str, str, JsonObject]] = []
         for (ven_id, load_id, at), entry in self._snapshot_entries.items():
             entries.append((at, 0, ven_id, load_id, entry))
@@ -488,7 +488,7 @@ def _capacity(load: JsonObject) -> float:
 
 
 def _load_answer(load_id: str, load: JsonObject) -> JsonObject:
-    """Never null: what was never said is told by the placeholders of the contract."""
+    """Never null: values that were never reported are the placeholders of the contract."""
     return {
         "id": load_id,
         "type": load.get("type") or "unknown",

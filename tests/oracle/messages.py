@@ -54,7 +54,7 @@ class Mix:
 
 @dataclass(frozen=True)
 class Setting:
-    """Who speaks, when, and of what."""
+    """The sender, time and subject of a message."""
 
     vens: int = 4
     window: Window = Window()
@@ -185,7 +185,7 @@ def _new_status(rnd: Random, setting: Setting, earlier: list[Sent]) -> Sent:
 
 
 def _conflict(rnd: Random, setting: Setting, earlier: list[Sent]) -> Sent:
-    """The VEN and the timestamp of an earlier message, other values; chance says which arrives first."""
+    """The VEN and the timestamp of an earlier message, other values; which arrives first is random."""
     first = _one_of(rnd, earlier, ("telemetry", "snapshot", "status"))
     if first is None:
         return _new_telemetry(rnd, setting, earlier)
@@ -251,7 +251,7 @@ def _panel(rnd: Random) -> JsonObject:
 
 
 def _extras(rnd: Random) -> JsonObject:
-    """What answers do not use, and what nobody has heard of."""
+    """Fields that answers do not use, and unknown ones."""
     possible: JsonObject = {
         "schemaVersion": "1.0",
         "requestedReductionKw": rnd.choice((None, 0, 1.5)),
@@ -286,7 +286,7 @@ def _minimal_entry(rnd: Random, load: Load) -> JsonObject:
 
 
 def _full_entry(rnd: Random, load: Load) -> JsonObject:
-    """Each field may be missing or null: then the last message that said it supplies it."""
+    """Each field may be missing or null: then the last message that had it supplies it."""
     moved = _chance(rnd, 0.05)  # a load may change its type
     possible: JsonObject = {
         "name": rnd.choice((f"The {load.id}", "Wärmepumpe", "unit 7")),

@@ -15,16 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.transforms.events.performance import (
-    counted_hours,
-    cuts,
     differ,
     directed,
-    event_usage,
     portfolio_errors,
     portfolio_sums,
     settle_portfolio,
     settle_vens,
 )
+from jobs.transforms.events.usage import counted_hours, cuts, event_usage
 from schemas.baseline_model.days import Calendar, Occasion, similar_days
 from schemas.baseline_model.prediction import days_of, predict
 from schemas.baseline_model.usage import usage_of
@@ -399,7 +397,7 @@ def one_alone(
     occasion: Occasion,
     calendar: Calendar,
 ) -> pl.DataFrame:
-    """From nothing but what this baseline is said to need."""
+    """From only the data that this baseline declares."""
     ranges = days_of(occasion, calendar, [name]).needed()
     in_any = [pl.col("slot").is_between(part.start, part.end, closed="left") for part in ranges]
     history = frame(histories).filter(pl.any_horizontal(in_any))

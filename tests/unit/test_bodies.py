@@ -1,4 +1,4 @@
-"""Bodies of requests: what is wrong with one is told by the field, and never as our fault."""
+"""Request bodies: an error names the field, and is never a 500."""
 
 import gzip
 import re

@@ -1,4 +1,4 @@
-"""Charts show themselves, and say in words what they show."""
+"""Charts render, and describe themselves in words."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

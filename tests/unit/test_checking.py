@@ -24,7 +24,7 @@ NAN = float("nan")
 
 
 class EveryCheck(Frame):
-    """All that a model of ours may say of a column, and null where it may be."""
+    """Each constraint of our models on a column, and nulls where allowed."""
 
     unique: int = pa.Field(unique=True)
     one: int = pa.Field(eq=1)

@@ -22,7 +22,7 @@ def shed(duration_s: float) -> Due:
 
 @given(st.one_of(st.integers(1, 86_400), st.floats(0.5, 86_400)), seconds)
 def test_a_duration_ends_when_it_would_have_at_first(duration_s: float, elapsed: timedelta) -> None:
-    data = remaining_data({"durationS": duration_s}, NOW, NOW + elapsed)
+    data: Any = remaining_data({"durationS": duration_s}, NOW, NOW + elapsed)
     left_s = duration_s - elapsed.total_seconds()
     assert data["durationS"] > 0
     assert data["durationS"] <= max(left_s + 1, 1)

@@ -63,7 +63,7 @@ def live(command: Due, codes: list[int | None], policy: RetryPolicy) -> list[Due
 
 
 def test_a_wish_that_is_worth_a_day_is_tried_for_a_day() -> None:
-    """With fewer attempts, a VEN that was away overnight was never told how a load of it had been set."""
+    """With fewer attempts, a VEN that was offline overnight never got the setting of its load."""
     attempts_by_default = IngestSettings.model_fields["command_attempts"].default
     tried_for = sum((POLICY.after(number) for number in range(1, attempts_by_default + 1)), timedelta())
     assert tried_for > timedelta(days=1)

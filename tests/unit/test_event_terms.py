@@ -1,4 +1,4 @@
-"""What commands say of events with intervals, a direction, limits, and spread starts and returns."""
+"""The commands of events with intervals, a direction, limits, and spread starts and returns."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from jobs.transforms.events.event_terms import (
     with_terms,
 )
 from schemas.api.events import EventInterval
-from schemas.demand_response.commands import new_command
+from schemas.demand_response.commands import NewCommand, new_command
 from serving.errors import InvalidRequestError
 from serving.events.terms import as_given, checked_intervals, requests
 
@@ -28,7 +28,7 @@ EVERYTHING = frozenset({"direction", "intervals", "importLimitKw", "exportLimitK
 powers = st.floats(0, 1e4)
 
 
-def command(op: Any = "event", now: datetime = START, kw: float = 2.0) -> dict[str, Any]:
+def command(op: Any = "event", now: datetime = START, kw: float = 2.0) -> NewCommand:
     data = {
         "event_id": "e",
         "start_ts": START.timestamp(),
@@ -120,9 +120,9 @@ def test_intervals_are_told_from_the_present_one_on() -> None:
         told = with_terms(
             command(now=START + minutes * MINUTE, kw=1.0), terms(steps=steps), EVERYTHING, flexibility
         )
+        announced: Any = told["data"]["intervals"]
         found = [
-            (each["start_ts"] - START.timestamp(), each["duration_s"], each["targetKw"])
-            for each in told["data"]["intervals"]
+            (each["start_ts"] - START.timestamp(), each["duration_s"], each["targetKw"]) for each in announced
         ]
         assert found == expected
     assert "intervals" not in with_terms(command(), terms(steps=steps), {"direction"}, flexibility)["data"]

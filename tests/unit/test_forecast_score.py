@@ -30,7 +30,7 @@ BETTER_BY = 0.15
 COVERED = (0.75, 0.85)
 ERROR_DAYS = 28
 BAND_KW = 1e-6
-"""A band that is no wider is certain: it tells nothing of how often bands hold."""
+"""A band that is no wider is certain, and does not count for how often bands hold."""
 
 POWERS = [f"{quantity}_kw" for quantity in QUANTITIES]
 

@@ -16,13 +16,8 @@ from jobs.transforms.events.intervals import (
     portfolio_misses,
     with_portfolio_interval,
 )
-from jobs.transforms.events.performance import (
-    counted_hours,
-    covered_shares,
-    directed,
-    event_usage,
-    settle_vens,
-)
+from jobs.transforms.events.performance import covered_shares, directed, settle_vens
+from jobs.transforms.events.usage import counted_hours, event_usage
 from schemas.baseline_model.days import Calendar, Occasion
 from schemas.baseline_model.prediction import Prediction, predict
 from schemas.baseline_model.usage import usage_of

@@ -1,4 +1,4 @@
-"""An event's life: whenever somebody looks, and however long nobody did, it comes to the same."""
+"""The life of an event: the result does not depend on when, or how often, the job runs."""
 
 from datetime import UTC, datetime, timedelta
 

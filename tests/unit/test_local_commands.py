@@ -31,7 +31,7 @@ OLD = next(home for home in HOMES if dialect_of(home).is_shared)
 
 @dataclass
 class Ven:
-    """One VEN that is told things at a time that the test sets."""
+    """One VEN that gets commands at times of the test."""
 
     home: Household = NEW
     behaviour: ResponseBehaviour = OBEDIENT
@@ -131,7 +131,7 @@ def test_a_report_in_an_event_says_what_it_is_asked_and_gives() -> None:
 
 
 def test_after_an_event_a_brief_ven_says_that_its_loads_shed_nothing() -> None:
-    """Silence keeps what was said before: a load that sheds no more must say so."""
+    """A missing value keeps the last one: a load that stops shedding must report that."""
     brief = next(home for home in HOMES if dialect_of(home).is_brief and home.read(EVENING).loads)
     ven = Ven(brief)
     ven.tell("event", **event())
@@ -189,7 +189,7 @@ def test_set_load_takes_effect_in_what_is_reported_and_in_how_it_is_shed() -> No
     assert ven.load(last, 300).shed_kw == 0
     assert ven.load(first, 300).shed_kw == pytest.approx(0.2)
     ven.tell("setLoad", loadId=last, capacityKw=0.1)
-    entry = load_entry(ven.load(last, 300))
+    entry: Any = load_entry(ven.load(last, 300))
     assert (entry["enabled"], entry["priority"], entry["capacityKw"]) == (False, 0, 0.1)
     assert entry["currentPowerKw"] <= 0.1
     ven.tell("setLoad", loadId=last, enabled=None, priority=None, capacityKw=None)

@@ -79,7 +79,7 @@ def test_serving_gets_the_origins(origins: tuple[str, ...]) -> None:
 
 
 def test_serving_counts_who_is_passed_over_as_the_jobs_do() -> None:
-    """The answer to POST said that VENs rest, and then the jobs asked them: only these knew of no rest."""
+    """POST counted VENs as resting, but jobs selected them: jobs lacked the setting."""
     urls = {"database_url": "postgresql:///x", "mqtt_url": "", "mqtt5_url": ""}
     programs = StackPrograms(parse_options([]), urls)
     jobs, serving = (program().command.env for program in (programs.jobs, programs.serving))

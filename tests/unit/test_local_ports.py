@@ -1,4 +1,4 @@
-"""What `python -m local` says of ports and disks that it cannot use."""
+"""The errors of `python -m local` for unusable ports and disks."""
 
 import errno
 import os

@@ -166,7 +166,7 @@ READERS: list[Callable[[Packet], Any]] = [
 @example(b"\x8e\x05\x1f", 0xE0)
 @example(b"\0\0\x03\x1f\0\x09hello", 0x20)
 def test_arbitrary_bytes_are_read_or_no_mqtt(body: bytes, head: int) -> None:
-    """Properties that said to be longer than their packet once ended in an IndexError."""
+    """Properties with a length beyond their packet once caused an IndexError."""
     for read in READERS:
         with suppress(ProtocolError):
             read(Packet(head, body))

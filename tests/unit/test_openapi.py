@@ -90,7 +90,7 @@ def test_operations_have_names_of_their_own_and_known_tags() -> None:
 
 
 def test_what_negotiates_says_so(app: falcon.App[falcon.Request, falcon.Response]) -> None:
-    """Whatever answers 406 to a media type that nobody has, before it asks the database, is described so."""
+    """Each route that responds 406 to an unknown media type is documented so."""
     client = testing.TestClient(app)
     for method, path, operation in operations():
         said = "406" in operation["responses"]

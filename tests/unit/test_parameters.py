@@ -1,4 +1,4 @@
-"""What a query may say; and that what it may not is a 400 which names the parameter."""
+"""Query parameters: valid values, and a 400 that names the parameter for others."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

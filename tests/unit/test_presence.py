@@ -109,7 +109,7 @@ def test_what_live_telemetry_makes_of_a_status(status: str | None, reason: str |
 
 
 def test_a_status_stands_until_something_is_heard_after_its_receipt() -> None:
-    """Whatever its own time says; and the transition is dated after it."""
+    """Independent of its own time; and the transition is dated after it."""
     for status_ts in (100, 10, -100):
         said = {"status": "offline", "status_ts": ago(status_ts), "status_received_at": ago(10)}
         assert online(ven(**said, heard_at=ago(10))) == []

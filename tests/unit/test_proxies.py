@@ -1,4 +1,4 @@
-"""Who calls, according to whom: nobody names himself another's address."""
+"""The client's address behind proxies: no client can forge it."""
 
 from ipaddress import ip_network
 

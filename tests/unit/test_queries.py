@@ -15,7 +15,8 @@ import jobs
 import schemas
 import serving
 from schemas.db.queries import Query, columns_of, fields_of, maker
-from schemas.demand_response.candidates import Rest
+from schemas.demand_response.candidates import AskedEvent, Rest
+from schemas.demand_response.groups import Targets
 from schemas.tables.registry import groups
 from schemas.times.time_ranges import TimeRange
 from serving.events.rules import EventRules, PlannedEvent
@@ -37,6 +38,7 @@ ARGUMENTS: Mapping[object, object] = {
     bool: True,
     TimeRange: TimeRange(NOW, NOW + timedelta(days=1)),
     Rest: Rest(),
+    AskedEvent: AskedEvent("one", NOW, NOW + timedelta(hours=1), 0, Targets()),
     PlannedEvent: PlannedEvent("one", NOW, NOW + timedelta(hours=1), None, NOW, 10.0, 0),
     EventRules: EventRules(),
     CTE: select(groups.c.group_id.label("ven_id")).cte("member"),

@@ -1,4 +1,4 @@
-"""A table and the model of its frames say the same; so do the code and the migrations."""
+"""Tables equal the models of their frames, and the code equals the migrations."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Settings: what is wrong is named, what is secret is not told, and the README's table is the code's."""
+"""Settings: errors name the setting, secrets are not shown, and README's table equals the code."""
 
 import re
 from pathlib import Path

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.transforms.events.interval_energies import Energies, energies
-from jobs.transforms.events.performance import counted_hours
 from jobs.transforms.events.report_intervals import ReportInterval, ReportPlan, cells_of, intervals_of
 from jobs.transforms.events.settlement_reports import (
     Measured,
@@ -23,8 +22,9 @@ from jobs.transforms.events.settlement_reports import (
     requested_reports,
     rounded_sums,
 )
+from jobs.transforms.events.usage import counted_hours
 from schemas.baseline_model.days import part_within
-from schemas.openadr import EventRequest
+from schemas.openadr import EventRequest, ReportDescriptor
 from schemas.times.time_ranges import TimeRange
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -34,6 +34,10 @@ NO_TIME: dict[str, pl.DataType | type[pl.DataType]] = {
     "start": pl.Datetime("us", "UTC"),
     "end": pl.Datetime("us", "UTC"),
 }
+
+
+def described(fields: dict[str, Any]) -> ReportDescriptor:
+    return msgspec.convert({"payloadType": "BASELINE", **fields}, ReportDescriptor)
 
 
 def event(*intervals: tuple[int, float, float], **fields: Any) -> EventRequest:
@@ -157,7 +161,7 @@ def test_descriptors_choose_intervals(
     descriptor: dict[str, Any], intervals: int, reports: list[list[int]]
 ) -> None:
     """As the examples of the specification's guide do."""
-    assert [list(each) for each in ReportPlan.of(descriptor).selections(intervals)] == reports
+    assert [list(each) for each in ReportPlan.of(described(descriptor)).selections(intervals)] == reports
 
 
 @given(
@@ -174,26 +178,24 @@ def test_descriptors_choose_intervals(
     st.integers(1, 10),
 )
 def test_no_report_is_empty_or_reaches_beyond(descriptor: dict[str, Any], intervals: int) -> None:
-    for each in ReportPlan.of(descriptor).selections(intervals):
+    for each in ReportPlan.of(described(descriptor)).selections(intervals):
         assert 0 <= each.start < each.stop <= intervals
 
 
 def test_descriptors_with_the_same_plan_share_a_report() -> None:
     requested = requested_reports(
-        {
-            "reportDescriptors": [
-                {"payloadType": "DATA_QUALITY"},
-                {"payloadType": "BASELINE", "units": "KW"},
-                {"payloadType": "USAGE", "reportIntervals": "SUB_INTERVALS"},
-                {"payloadType": "DEMAND"},
-            ]
-        }
+        [
+            ReportDescriptor(payload_type="DATA_QUALITY"),
+            ReportDescriptor(payload_type="BASELINE", units="KW"),
+            ReportDescriptor(payload_type="USAGE", report_intervals="SUB_INTERVALS"),
+            ReportDescriptor(payload_type="DEMAND"),
+        ]
     )
     assert [(each.plan.layout, each.units) for each in requested] == [
         ("INTERVALS", {"BASELINE": "KW", "DATA_QUALITY": ""}),
         ("SUB_INTERVALS", {"USAGE": "KWH"}),
     ]
-    assert requested_reports({"reportDescriptors": [{"payloadType": "USAGE"}]}) == []
+    assert requested_reports([ReportDescriptor(payload_type="USAGE")]) == []
 
 
 # What they add up to
@@ -268,7 +270,8 @@ def values(measured: Measured, **units: str) -> list[dict[str, Any]]:
     intervals = intervals_of("INTERVALS", event((0, 0, 30), (1, 30, 30), (2, 60, 30)), NOON, window(0, 90))
     requested = Requested(ReportPlan(), units)
     [body] = report_bodies("o", requested, Method("10-of-10", 1, 80.0), intervals, measured)
-    [resource] = body["resources"]
+    resources: Any = body["resources"]
+    [resource] = resources
     return [
         {each["type"]: each["values"][0] for each in interval["payloads"]}
         for interval in resource["intervals"]

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.baseline_accuracy import accuracy
-from jobs.transforms.events.performance import counted_hours, elsewhere, requested_energy
+from jobs.transforms.events.usage import counted_hours, elsewhere, requested_energy
 from schemas.baseline_model.days import Calendar, Occasion
 from schemas.baseline_model.prediction import predict
 from schemas.baseline_model.usage import usage_of, without_events

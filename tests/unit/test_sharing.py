@@ -1,4 +1,4 @@
-"""Sharing out: the shares make up the request as far as there is anything to give, whoever comes and goes."""
+"""Sharing out: shares add up to the request as far as available, while VENs come and go."""
 
 import polars as pl
 import pytest
@@ -20,7 +20,7 @@ def frame(shares: Shares) -> pl.DataFrame:
 
 
 def tell(shares: Shares, newcomers: dict[str, float], requested_kw: float) -> Shares:
-    """The shares after telling those who are to be told; and what is told, is news."""
+    """The shares after the commands; each command changes something."""
     new = frame({ven_id: (kw, 0.0) for ven_id, kw in newcomers.items()})
     answer = changed_shares(frame(shares), new.drop("requested_reduction_kw"), requested_kw)
     news = {row[0]: (row[1], row[2]) for row in answer.iter_rows()}

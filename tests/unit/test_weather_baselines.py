@@ -52,7 +52,7 @@ def predicted(history: History, temperatures: pl.DataFrame | None, only: Baselin
 
 
 def test_days_of_the_nearest_maximum_count() -> None:
-    """Homes cool 0.1 kW a degree: the days as hot as today tell what they use, the last ten do not."""
+    """Homes cool with 0.1 kW a degree: days as hot as the event's predict usage, the last ten do not."""
     maxima = {back: 20.0 + number % 20 for number, back in enumerate(weekdays(60))}
     history = used({back: 1 + 0.1 * (degrees - 20) for back, degrees in maxima.items()})
     today = 33.2

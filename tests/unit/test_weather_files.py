@@ -1,4 +1,4 @@
-"""Files of temperatures: what they say is read, and what is wrong is named by its line."""
+"""Files of temperatures: values are read, and errors name the line."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path

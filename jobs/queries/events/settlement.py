@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -23,6 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, Insert, insert
 
+from schemas.db.queries import Query, Relation
+from schemas.demand_response.candidates import EventDirection
 from schemas.demand_response.event_requests import mean_requested_kw, requested_kw
 from schemas.demand_response.participation_times import OPTED_OUT_BEFORE, ended_at, left_at
 from schemas.tables.events import (
@@ -46,7 +49,39 @@ LANE = "history"
 OVER = and_(events.c.status.in_(("completed", "cancelled")), events.c.started_at.is_not(None))
 
 
-def _measured_events(requested: ColumnElement[float] | None = None) -> Select[Any]:
+class MeasuredRow(NamedTuple):
+    """An event that is measured; the end is that of the plan, or when it was stopped."""
+
+    event_id: str
+    start_time: datetime
+    end_time: datetime
+    notify_at: datetime
+    requested_reduction_kw: float
+    direction: EventDirection
+    randomize_start_s: float
+
+
+class SettledRow(NamedTuple):
+    """A settled event, and when its figures were last checked."""
+
+    event_id: str
+    start_time: datetime
+    end_time: datetime
+    notify_at: datetime
+    requested_reduction_kw: float
+    direction: EventDirection
+    randomize_start_s: float
+    looked_at: datetime
+
+
+class Responses(NamedTuple):
+    """How many VENs have acknowledged an event and not opted out; how long that took."""
+
+    vens: int
+    mean_ms: Decimal | None
+
+
+def _measured_events(requested: ColumnElement[float] | None = None) -> Relation:
     """The mean request of an event that is over; of others the request at a time."""
     return select(
         events.c.event_id,
@@ -59,40 +94,45 @@ def _measured_events(requested: ColumnElement[float] | None = None) -> Select[An
     )
 
 
-def running_events(now: datetime) -> Select[Any]:
-    return (
+def running_events(now: datetime) -> Query[MeasuredRow]:
+    running = (
         _measured_events(requested_kw(now))
         .where(events.c.status == "active", events.c.start_time < now, ended_at > events.c.start_time)
         .order_by(events.c.event_id)
     )
+    return Query(MeasuredRow, running)
 
 
-def coming_events(now: datetime) -> Select[Any]:
+def coming_events(now: datetime) -> Query[MeasuredRow]:
     """Events that have not begun, but of which VENs have been notified."""
     waits = and_(events.c.status == "scheduled", events.c.ended_at.is_(None))
-    return (
+    coming = (
         _measured_events(requested_kw(now))
         .where(waits, events.c.notify_at <= now)
         .order_by(events.c.event_id)
     )
+    return Query(MeasuredRow, coming)
 
 
-def ended_event(event_id: str) -> Select[Any]:
+def ended_event(event_id: str) -> Query[MeasuredRow]:
     """An event that is over, unless it never began."""
-    return _measured_events().where(OVER, ended_at > events.c.start_time, events.c.event_id == event_id)
+    ended = _measured_events().where(OVER, ended_at > events.c.start_time, events.c.event_id == event_id)
+    return Query(MeasuredRow, ended)
 
 
-def unsettled_events(ended_before: datetime) -> Select[Any]:
-    """Events that are over and have not been settled, the first to end first."""
+def next_unsettled_event(ended_before: datetime) -> Query[MeasuredRow]:
+    """Of the events that are over and have not been settled, the first to end."""
     settled = exists().where(event_settlements.c.event_id == events.c.event_id)
-    return (
+    unsettled = (
         _measured_events()
         .where(OVER, ended_at > events.c.start_time, ended_at <= ended_before, ~settled)
         .order_by(ended_at, events.c.event_id)
+        .limit(1)
     )
+    return Query(MeasuredRow, unsettled)
 
 
-def is_behind(received_until: datetime) -> Select[Any]:
+def is_behind(received_until: datetime) -> Select[bool]:
     """Whether the history lane has still to consume anything that was received by then."""
     pending = (
         select(pending_batches.c.batch_id)
@@ -102,7 +142,7 @@ def is_behind(received_until: datetime) -> Select[Any]:
     return select(pending.exists())
 
 
-def participants(event_id: str) -> Select[Any]:
+def participants(event_id: str) -> Relation:
     """Each VEN's request and first notification; whether it had opted out before the start, or left."""
     part, share = event_participations.c, event_shares.c
     first = (
@@ -127,7 +167,7 @@ def participants(event_id: str) -> Select[Any]:
     )
 
 
-def shares(event_id: str) -> Select[Any]:
+def shares(event_id: str) -> Relation:
     """The requests to each VEN, by time."""
     share = event_shares.c
     return select(share.ven_id, share.at, share.requested_reduction_kw.label("requested_kw")).where(
@@ -135,7 +175,7 @@ def shares(event_id: str) -> Select[Any]:
     )
 
 
-def packed_slot_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+def packed_slot_means(ven_ids: Sequence[str], within: TimeRange) -> Relation:
     """The mean power of some VENs in each slot of a range with samples, packed: a row for each VEN.
 
     Of VENs whose slots are five minutes; for others see `packed_wide_means`. A row has the VEN's id, the
@@ -147,7 +187,7 @@ def packed_slot_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
     return (
         select(history.ven_id, *_packed(history.bucket, mean))
         .where(
-            history.ven_id == any_(_array(ven_ids, Text())),
+            history.ven_id == any_(_array(ven_ids)),
             history.resolution_s == SLOT_S,
             history.bucket >= within.start,
             history.bucket < within.end,
@@ -157,7 +197,7 @@ def packed_slot_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
     )
 
 
-def slot_columns(within: TimeRange, ids: tuple[str, str] | None = None) -> Select[Any]:
+def slot_columns(within: TimeRange, ids: tuple[str, str] | None = None) -> Relation:
     """The mean power of VENs in each slot of a range: a row for each slot, as lines of ids and as means.
 
     Args:
@@ -185,12 +225,12 @@ def slot_columns(within: TimeRange, ids: tuple[str, str] | None = None) -> Selec
     return some.group_by(history.bucket)
 
 
-def registered_vens() -> Select[Any]:
+def registered_vens() -> Select[int]:
     """How many VENs have history: all that ever registered."""
     return select(func.count()).select_from(vens)
 
 
-def packed_wide_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+def packed_wide_means(ven_ids: Sequence[str], within: TimeRange) -> Relation:
     """As `packed_slot_means`, of VENs that have wide slots: these are read whole, also beside the range."""
     history, around = ven_history.c, widened(within, WIDEST_S)
     states = (
@@ -202,7 +242,7 @@ def packed_wide_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
             history.shed_power_kw_sum.label("shed_sum"),
             history.shed_samples,
         )
-        .where(history.ven_id == any_(_array(ven_ids, Text())), history.resolution_s == SLOT_S)
+        .where(history.ven_id == any_(_array(ven_ids)), history.resolution_s == SLOT_S)
         .where(history.bucket >= around.start, history.bucket < around.end)
     )
     means = slot_means(states.subquery("states"), ["ven_id"])
@@ -213,20 +253,20 @@ def packed_wide_means(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
     )
 
 
-def slow_vens(ven_ids: Sequence[str], within: TimeRange) -> Select[Any]:
+def slow_vens(ven_ids: Sequence[str], within: TimeRange) -> Select[str]:
     """Those of some VENs that have wide slots at any time in a range."""
-    span = spans(any_(_array(ven_ids, Text())))
+    span = spans(any_(_array(ven_ids)))
     return select(span.c.ven_id).where(span.c.since < within.end, span.c.until > within.start).distinct()
 
 
-def changed_widths(event_id: str, since: datetime, before: datetime) -> Select[Any]:
+def changed_widths(event_id: str, since: datetime, before: datetime) -> Select[bool]:
     """Whether a participant's slot width from before some time on was recorded since another time."""
     width, part = slot_widths.c, event_participations.c
     of_participant = and_(part.ven_id == width.ven_id, part.event_id == event_id)
     return select(exists().where(width.recorded_at >= since, width.since < before, of_participant))
 
 
-def _packed(slot: ColumnElement[Any], used_kw: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+def _packed(slot: ColumnElement[datetime], used_kw: ColumnElement[float]) -> list[ColumnElement[bytes]]:
     nothing: ColumnElement[bytes] = literal_column("''::bytea")
     return [
         func.string_agg(func.timestamptz_send(slot), nothing).label("slots"),
@@ -234,7 +274,7 @@ def _packed(slot: ColumnElement[Any], used_kw: ColumnElement[Any]) -> list[Colum
     ]
 
 
-def samples(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
+def samples(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Relation:
     """The raw samples of some VENs."""
     raw = ven_telemetry.c
     inside = [and_(raw.ts >= part.start, raw.ts < part.end) for part in within]
@@ -243,7 +283,7 @@ def samples(ven_ids: Sequence[str], within: Sequence[TimeRange]) -> Select[Any]:
     )
 
 
-def latest_usage(event_id: str, since: datetime) -> Select[Any]:
+def latest_usage(event_id: str, since: datetime) -> Relation:
     """Usage of participants that have reported since a time, and when each was last heard."""
     part, latest = event_participations.c, ven_snapshots.c
     return (
@@ -258,13 +298,12 @@ def latest_usage(event_id: str, since: datetime) -> Select[Any]:
     )
 
 
-def responses(event_id: str) -> Select[Any]:
-    """How many VENs have acknowledged the event and not opted out; how long that took, ms."""
+def responses(event_id: str) -> Query[Responses]:
     command, part = commands.c, event_participations.c
     took = func.extract("epoch", command.acknowledged_at - command.sent_at) * 1000
     in_it = and_(part.ven_id == command.ven_id, part.event_id == command.event_id)
     stays = func.coalesce(part.status, "") != "opted_out"
-    return (
+    counts = (
         select(
             func.count(command.ven_id.distinct()).filter(stays).label("vens"),
             func.avg(took).label("mean_ms"),
@@ -277,6 +316,7 @@ def responses(event_id: str) -> Select[Any]:
             command.status == "acknowledged",
         )
     )
+    return Query(Responses, counts)
 
 
 def put_progress(progress: dict[str, object]) -> Insert:
@@ -306,44 +346,46 @@ def looked(event_id: str, now: datetime) -> Insert:
     return statement.on_conflict_do_update(index_elements=["event_id"], set_={"refreshed_at": now})
 
 
-def latest_revision(event_id: str) -> Select[Any]:
+def latest_revision(event_id: str) -> Select[int | None]:
     return select(func.max(event_settlements.c.revision)).where(event_settlements.c.event_id == event_id)
 
 
-def portfolio_of(event_id: str, revision: int) -> Select[Any]:
+def portfolio_of(event_id: str, revision: int) -> Relation:
     settled = event_settlements.c
     return select(event_settlements).where(settled.event_id == event_id, settled.revision == revision)
 
 
-def vens_of(event_id: str, revision: int, ven_ids: Sequence[str]) -> Select[Any]:
+def vens_of(event_id: str, revision: int, ven_ids: Sequence[str]) -> Relation:
     """What some VENs delivered, by a revision."""
     settled = ven_settlements.c
     return select(ven_settlements).where(
-        settled.ven_id == any_(_array(ven_ids, Text())),
+        settled.ven_id == any_(_array(ven_ids)),
         settled.event_id == event_id,
         settled.revision == revision,
     )
 
 
-def settled_events(ended_after: datetime) -> Select[Any]:
-    """Settled events that ended after a time; when each was settled first, and last looked at."""
+def next_settled_event(ended_after: datetime) -> Query[SettledRow]:
+    """Of the settled events that ended after a time, the one whose figures were not checked for longest."""
     first = (
         select(event_settlements.c.event_id, func.min(event_settlements.c.settled_at).label("settled_at"))
         .group_by(event_settlements.c.event_id)
         .subquery()
     )
     looked_at = func.greatest(first.c.settled_at, event_progress.c.refreshed_at)
-    return (
+    settled = (
         _measured_events()
         .add_columns(looked_at.label("looked_at"))
         .join(first, first.c.event_id == events.c.event_id)
         .outerjoin(event_progress, event_progress.c.event_id == events.c.event_id)
         .where(ended_at > ended_after)
         .order_by(looked_at, events.c.event_id)
+        .limit(1)
     )
+    return Query(SettledRow, settled)
 
 
-def newest_batches(before: int | None, most: int) -> Select[Any]:
+def newest_batches(before: int | None, most: int) -> Relation:
     """Batches that brought samples, newest first: when, and of which device times."""
     batch = ingest_batches.c
     query = (
@@ -358,5 +400,5 @@ def set_actual(event_id: str, delivered_kw: float | None) -> Update:
     return update(events).where(events.c.event_id == event_id).values(actual_reduction_kw=delivered_kw)
 
 
-def _array(values: Sequence[object], kind: Any) -> ColumnElement[Any]:  # noqa: ANN401
-    return func.cast(literal(list(values), ARRAY(kind)), ARRAY(kind))
+def _array(texts: Sequence[str]) -> ColumnElement[Sequence[str]]:
+    return func.cast(literal(list(texts), ARRAY(Text())), ARRAY(Text()))

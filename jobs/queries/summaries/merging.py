@@ -1,7 +1,5 @@
 """Upserts of staged rows into their tables."""
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Delete,
@@ -16,6 +14,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 from jobs.transforms.summaries.latest import LOADS, VENS, Latest
 
@@ -77,7 +76,9 @@ def insert_missing(target: Table, staged: str) -> Insert:
     return statement.on_conflict_do_nothing()
 
 
-def _upsert(target: Table, staged: str) -> tuple[Insert, ReadOnlyColumnCollection[str, Any]]:
+def _upsert(
+    target: Table, staged: str
+) -> tuple[Insert, ReadOnlyColumnCollection[str, KeyedColumnElement[object]]]:
     """Insert from the staging table in key order, so that two workers cannot deadlock."""
     twin = target.to_metadata(MetaData(), name=staged)
     rows = select(twin).order_by(*(twin.c[key.name] for key in target.primary_key))

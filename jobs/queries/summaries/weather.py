@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import MetaData, Select, Table, select
 from sqlalchemy.dialects.postgresql import Insert, insert
 
+from schemas.db.queries import Relation
 from schemas.tables.registry import vens
 from schemas.tables.weather import temperatures
 
 
-def stored(region: str, first: datetime, last: datetime) -> Select[Any]:
+def stored(region: str, first: datetime, last: datetime) -> Relation:
     """Select the temperatures of a region between two times, both inclusive."""
     row = temperatures.c
     return select(temperatures).where(row.region == region, row.ts >= first, row.ts <= last)
@@ -26,5 +26,5 @@ def merge_temperatures(target: Table, staged: str) -> Insert:
     return statement.on_conflict_do_update(index_elements=list(target.primary_key), set_=values)
 
 
-def regions_with_vens(regions: Sequence[str]) -> Select[Any]:
+def regions_with_vens(regions: Sequence[str]) -> Select[str]:
     return select(vens.c.region).where(vens.c.region.in_(regions)).distinct()

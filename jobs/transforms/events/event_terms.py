@@ -3,18 +3,18 @@
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from jobs.transforms.events.lifecycle import OVER
+from schemas.demand_response.commands import NewCommand
 from schemas.devices.abilities import DIRECTION, EXPORT_LIMIT, IMPORT_LIMIT, INTERVALS
 
 SAME_KW = 1e-6
 RESTORE_AT_LEAST = timedelta(minutes=5)
 """How long a delayed `restore` is sent before it expires."""
 
-Command = dict[str, Any]
 Steps = tuple[tuple[datetime, float], ...]
 """The power that an event requests, by start time, in order."""
 
@@ -61,8 +61,8 @@ def _spread(event_id: str, ven_id: str, what: str, longest_s: float) -> timedelt
 
 
 def with_terms(
-    command: Command, terms: CommandTerms, understood: Collection[str], flexibility: Flexibility | None
-) -> Command:
+    command: NewCommand, terms: CommandTerms, understood: Collection[str], flexibility: Flexibility | None
+) -> NewCommand:
     """Return a command with all terms of an event that the VEN understands.
 
     Args:
@@ -79,13 +79,12 @@ def with_terms(
         return command
     data = {**command["data"], **_optional(terms, understood)}
     if terms.steps and flexibility is not None and INTERVALS in understood:
-        data["intervals"] = _intervals(
-            terms, flexibility, data["requestedReductionKw"], command["created_at"]
-        )
+        share_kw = msgspec.convert(data["requestedReductionKw"], float)
+        data["intervals"] = _intervals(terms, flexibility, share_kw, command["created_at"])
     return _spread_out({**command, "data": data}, terms)
 
 
-def _optional(terms: CommandTerms, understood: Collection[str]) -> dict[str, Any]:
+def _optional(terms: CommandTerms, understood: Collection[str]) -> dict[str, object]:
     direction = terms.direction if terms.direction != "reduce" else None
     values = {
         DIRECTION: direction,
@@ -113,7 +112,7 @@ def _intervals(
     ]
 
 
-def _spread_out(command: Command, terms: CommandTerms) -> Command:
+def _spread_out(command: NewCommand, terms: CommandTerms) -> NewCommand:
     """Delay start and end for the VEN; the command is sent as much later, for VENs that act on receipt."""
     if not terms.randomize_start_s and not terms.stagger_return_s:
         return command
@@ -133,7 +132,7 @@ def _spread_out(command: Command, terms: CommandTerms) -> Command:
     }
 
 
-def _load_later(command: Command, terms: CommandTerms) -> Command:
+def _load_later(command: NewCommand, terms: CommandTerms) -> NewCommand:
     """Delay a command to a single load, which sheds from receipt on, for as long as its VEN does.
 
     The remainder of `durationS` is counted from the creation of the command.
@@ -142,7 +141,7 @@ def _load_later(command: Command, terms: CommandTerms) -> Command:
     begin = terms.start_time + start_delay(terms.event_id, ven_id, terms.randomize_start_s)
     wait = max(timedelta(0), begin - max(terms.start_time, now))
     longer = return_delay(terms.event_id, ven_id, terms.stagger_return_s)
-    duration_s = command["data"]["durationS"] + round(longer.total_seconds())
+    duration_s = msgspec.convert(command["data"]["durationS"], int) + round(longer.total_seconds())
     return {
         **command,
         "data": {**command["data"], "durationS": duration_s},
@@ -150,7 +149,7 @@ def _load_later(command: Command, terms: CommandTerms) -> Command:
     }
 
 
-def _returning(command: Command, terms: CommandTerms) -> Command:
+def _returning(command: NewCommand, terms: CommandTerms) -> NewCommand:
     """Return a `restore` at the end of an event, with the VEN's delay.
 
     It is sent at once to a VEN that is not requested any more, and to one that has not started when the event

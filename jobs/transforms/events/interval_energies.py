@@ -11,7 +11,7 @@ import polars as pl
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from jobs.transforms.events.performance import counted_parts
+from jobs.transforms.events.usage import counted_parts
 from schemas.baseline_model.days import part_within, seconds
 from schemas.tables.history import SLOT_S
 from schemas.times.time_ranges import TimeRange

@@ -5,14 +5,14 @@ energies add up to the settlement's. Time of the event that is in no interval of
 with an id of its own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import count, pairwise, takewhile
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct, structs
 
-from schemas.openadr import EventRequest
+from schemas.openadr import EventRequest, ReportDescriptor
 from schemas.openadr_times import timed_intervals
 from schemas.times.instants import EPOCH
 from schemas.times.slots import SLOT
@@ -54,14 +54,14 @@ class ReportPlan(Struct, frozen=True):
     repeat: int = 1
 
     @classmethod
-    def of(cls, descriptor: Mapping[str, Any]) -> "ReportPlan":
+    def of(cls, descriptor: ReportDescriptor) -> "ReportPlan":
         return cls(
-            descriptor.get("reportIntervals", "INTERVALS"),
-            descriptor.get("startInterval", LAST),
-            descriptor.get("numIntervals", ALL),
-            descriptor.get("historical", True),
-            descriptor.get("frequency", ALL),
-            descriptor.get("repeat", 1),
+            descriptor.report_intervals or "INTERVALS",
+            _or_default(descriptor.start_interval, LAST),
+            _or_default(descriptor.num_intervals, ALL),
+            descriptor.historical is not False,
+            _or_default(descriptor.frequency, ALL),
+            _or_default(descriptor.repeat, 1),
         )
 
     def selections(self, intervals: int) -> list[range]:
@@ -78,6 +78,10 @@ class ReportPlan(Struct, frozen=True):
         if self.is_historical and at - number + 1 >= 0 and not is_whole:
             return range(at - number + 1, at + 1)
         return range(at, min(at + number, intervals))
+
+
+def _or_default(number: int | None, default: int) -> int:
+    return default if number is None else number
 
 
 def intervals_of(

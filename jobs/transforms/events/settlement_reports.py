@@ -7,7 +7,6 @@ used less. Both count the time that has both, so that it is what the settlement 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from jobs.transforms.events.interval_energies import Energies
 from jobs.transforms.events.report_intervals import ReportInterval, ReportPlan
+from schemas.openadr import ReportDescriptor
 from schemas.times.time_ranges import TimeRange
 
 BASELINE, USAGE, DELTA_USAGE, DATA_QUALITY = "BASELINE", "USAGE", "DELTA_USAGE", "DATA_QUALITY"
@@ -28,7 +28,7 @@ KWH, KW = "KWH", "KW"
 DECIMALS = 3
 HOUR_S = 3600
 
-Payload = dict[str, Any]
+Payload = dict[str, object]
 Values = NDArray[np.float64]
 
 
@@ -39,16 +39,15 @@ class Requested(Struct, frozen=True):
     units: Mapping[str, str]
 
 
-def requested_reports(event: Mapping[str, Any]) -> list[Requested]:
+def requested_reports(descriptors: Sequence[ReportDescriptor]) -> list[Requested]:
     """What an event requests of its settlement; descriptors with the same plan share their reports."""
-    descriptors = event.get("reportDescriptors", ())
-    if not any(each["payloadType"] in ON_REQUEST for each in descriptors):
+    if not any(each.payload_type in ON_REQUEST for each in descriptors):
         return []
     by_plan: dict[ReportPlan, dict[str, str]] = {}
     for kind in (BASELINE, USAGE, DELTA_USAGE, DATA_QUALITY):
         for each in descriptors:
-            if each["payloadType"] == kind:
-                units = "" if kind == DATA_QUALITY else KW if each.get("units") == KW else KWH
+            if each.payload_type == kind:
+                units = "" if kind == DATA_QUALITY else KW if each.units == KW else KWH
                 by_plan.setdefault(ReportPlan.of(each), {})[kind] = units
     return [Requested(plan, units) for plan, units in by_plan.items()]
 
@@ -85,7 +84,7 @@ def report_bodies(
     method: Method,
     intervals: Sequence[ReportInterval],
     measured: Measured,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[dict[str, object]]:
     """The reports of one VEN, or of the portfolio, by one plan."""
     payloads = _payloads(requested, method, intervals, measured)
     for selection in requested.plan.selections(intervals[-1].number + 1):
@@ -104,7 +103,7 @@ def report_bodies(
             }
 
 
-def _interval(interval: ReportInterval, payloads: Sequence[Payload]) -> dict[str, Any]:
+def _interval(interval: ReportInterval, payloads: Sequence[Payload]) -> dict[str, object]:
     length_s = _hours(interval.time) * HOUR_S
     period = {"start": _instant(interval.time.start), "duration": f"PT{round(length_s, 6):.15g}S"}
     return {"id": interval.id, "intervalPeriod": period, "payloads": payloads}
@@ -122,7 +121,9 @@ def _payloads(
     ]
 
 
-def _values(kind: str, units: str, hours: Values, measured: Measured, method: Method) -> list[Any]:
+def _values(
+    kind: str, units: str, hours: Values, measured: Measured, method: Method
+) -> list[float | str | None]:
     """Of each interval; None for unknown."""
     known = measured.energies.covered_h > 0
     if kind == DATA_QUALITY:
@@ -171,6 +172,6 @@ def _instant(at: datetime) -> str:
     return at.isoformat().replace("+00:00", "Z")
 
 
-def in_blocks(reports: Iterator[dict[str, Any]], most: int) -> Iterator[list[dict[str, Any]]]:
+def in_blocks(reports: Iterator[dict[str, object]], most: int) -> Iterator[list[dict[str, object]]]:
     while block := list(islice(reports, most)):
         yield block

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 
@@ -23,7 +22,7 @@ class Envelope(msgspec.Struct, rename="camel"):
     op: str
     ven_id: str
     correlation_id: str | None = None
-    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    data: dict[str, object] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

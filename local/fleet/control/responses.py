@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -74,7 +74,7 @@ class CommandContext(Struct, frozen=True):
 
     home: Household
     state: ControlState
-    data: dict[str, Any]
+    data: dict[str, object]
     now: float
     behaviour: ResponseBehaviour
     interval_s: float
@@ -159,15 +159,15 @@ def _restore(context: CommandContext) -> Outcome:
 
 def _configure(context: CommandContext) -> Outcome:
     command = _read(context, _Configure)
-    changes: dict[str, Any] = {}
+    state = context.state
     if command.report_interval_seconds is not UNSET:
-        changes["report_interval_s"] = command.report_interval_seconds
+        if not 0.1 <= command.report_interval_seconds <= 86_400:  # noqa: PLR2004
+            return state, Result("rejected", {"error": "reports between 0.1 and 86400 s apart"})
+        state = replace(state, report_interval_s=command.report_interval_seconds)
     if command.target_power_kw is not UNSET:
-        changes["target_power_kw"] = command.target_power_kw
-    if not 0.1 <= changes.get("report_interval_s", 1) <= 86_400:  # noqa: PLR2004
-        return context.state, Result("rejected", {"error": "reports between 0.1 and 86400 s apart"})
+        state = replace(state, target_power_kw=command.target_power_kw)
     applied = {name: context.data[name] for name in _Configure.__struct_fields__ if name in context.data}
-    return replace(context.state, **changes), Result("success", {"applied": applied})
+    return state, Result("success", {"applied": applied})
 
 
 def _get(context: CommandContext) -> Outcome:
@@ -235,7 +235,7 @@ def _follow(context: CommandContext, event: ShedEvent) -> ControlState:
     return context.state.with_event(paced(context.home, event), context.now)
 
 
-def _expected_shed(context: CommandContext, state: ControlState) -> tuple[float, list[dict[str, Any]]]:
+def _expected_shed(context: CommandContext, state: ControlState) -> tuple[float, list[dict[str, object]]]:
     """The reduction by the latest event after the ramp, kW: in total, and by load."""
     event = state.events[0]
     reading = context.home.read(event.begin + event.lag_s + event.ramp_s, state)
@@ -243,7 +243,7 @@ def _expected_shed(context: CommandContext, state: ControlState) -> tuple[float,
     return reading.shed_kw, [{"id": load.load.load_id, "shed_kw": load.shed_kw} for load in shedding]
 
 
-def _status(context: CommandContext) -> dict[str, Any]:
+def _status(context: CommandContext) -> dict[str, object]:
     reading = context.home.read(context.now, context.state)
     return {
         "status": "online",
@@ -253,12 +253,12 @@ def _status(context: CommandContext) -> dict[str, Any]:
     }
 
 
-def _configuration(context: CommandContext) -> dict[str, Any]:
+def _configuration(context: CommandContext) -> dict[str, object]:
     return {
         "report_interval_seconds": context.state.report_interval_s or context.interval_s,
         "target_power_kw": context.state.target_power_kw,
     }
 
 
-def _loads(context: CommandContext) -> list[dict[str, Any]]:
+def _loads(context: CommandContext) -> list[dict[str, object]]:
     return [load_entry(load) for load in context.home.read(context.now, context.state).loads]

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -57,7 +56,7 @@ def telemetry(home: Household, dialect: Dialect, reading: HouseholdReading) -> M
     entry = _brief_entry if dialect.is_brief else load_entry
     if dialect.is_brief and (reading.event or reading.shed_kw or reading.is_recovering):
         entry = _shed_entry  # without the key the former value would stay
-    body: dict[str, Any] = {"venId": home.ven_id} if dialect.names_itself else {}
+    body: dict[str, object] = {"venId": home.ven_id} if dialect.names_itself else {}
     body["timestamp"] = dialect.writes_time(reading.ts)
     body |= _panel_of_old(reading) if dialect.is_shared else _panel(reading)
     body["loads"] = [entry(load) for load in reading.loads]
@@ -82,8 +81,8 @@ def status(home: Household, word: str, ts: float) -> Message:
     return Message(f"ven/status/{home.ven_id}", msgspec.json.encode(body))
 
 
-def _panel(reading: HouseholdReading) -> dict[str, Any]:
-    body: dict[str, Any] = {"schemaVersion": "1.0", "usedPowerKw": reading.used_kw}
+def _panel(reading: HouseholdReading) -> dict[str, object]:
+    body: dict[str, object] = {"schemaVersion": "1.0", "usedPowerKw": reading.used_kw}
     if reading.event is not None or reading.shed_kw:
         body["shedPowerKw"] = reading.shed_kw
     body |= _event(reading)
@@ -92,9 +91,9 @@ def _panel(reading: HouseholdReading) -> dict[str, Any]:
     return body
 
 
-def _panel_of_old(reading: HouseholdReading) -> dict[str, Any]:
+def _panel_of_old(reading: HouseholdReading) -> dict[str, object]:
     """The older keys, and keys that only the older firmware sends."""
-    body: dict[str, Any] = {
+    body: dict[str, object] = {
         "power_kw": reading.used_kw,
         "shed_kw": reading.shed_kw,
         "voltage_v": _VOLTAGE_V,
@@ -107,7 +106,7 @@ def _panel_of_old(reading: HouseholdReading) -> dict[str, Any]:
     return body
 
 
-def _event(reading: HouseholdReading) -> dict[str, Any]:
+def _event(reading: HouseholdReading) -> dict[str, object]:
     """Keys of a home that takes part in an event."""
     if reading.event is None:
         return {}
@@ -116,15 +115,15 @@ def _event(reading: HouseholdReading) -> dict[str, Any]:
     return named | {"requestedReductionKw": reading.requested_kw, "baselinePowerKw": baseline_kw}
 
 
-def _brief_entry(reading: LoadReading) -> dict[str, Any]:
+def _brief_entry(reading: LoadReading) -> dict[str, object]:
     return {"id": reading.load.load_id, "currentPowerKw": reading.power_kw}
 
 
-def _shed_entry(reading: LoadReading) -> dict[str, Any]:
+def _shed_entry(reading: LoadReading) -> dict[str, object]:
     return _brief_entry(reading) | {"shedPowerKw": reading.shed_kw}
 
 
-def load_entry(reading: LoadReading) -> dict[str, Any]:
+def load_entry(reading: LoadReading) -> dict[str, object]:
     """The complete description of a load."""
     load = reading.load
     return {

@@ -1,4 +1,4 @@
-"""The whole house, from message to answer, beside the plain loop; and the comparison of the two."""
+"""The whole system, from message to answer, beside the plain loop; and the comparison of the two."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ GRANULARITIES = {"1s": 1, "7s": 7, "5m": 300, "13m": 780, "15m": 900, "1h": 3600
 SLOTTED = ("5m", "15m", "1h")
 
 
-class House:
+class WholeSystem:
     """Ingest, jobs and serving over one database, with the oracle beside them."""
 
     def __init__(
@@ -103,59 +103,59 @@ class House:
             yield path, lambda *a, v=ven_id, n=load_id: self.oracle.load_history(v, n, *a)
 
 
-def check_totals(house: House) -> None:
-    assert_same(house.get("/stats/network"), house.oracle.network_stats(NOW))
-    assert_same(house.get("/stats/loads"), house.oracle.load_stats())
+def check_totals(system: WholeSystem) -> None:
+    assert_same(system.get("/stats/network"), system.oracle.network_stats(NOW))
+    assert_same(system.get("/stats/loads"), system.oracle.load_stats())
 
 
-def check_latest(house: House) -> None:
-    check_totals(house)
-    assert {ven["id"] for ven in house.get("/vens")} == house.oracle.known_vens()
-    for ven in house.get("/vens"):
-        assert_same(_told(ven), house.oracle.ven(ven["id"]))
-    check_summaries(house)
-    check_each(house)
+def check_latest(system: WholeSystem) -> None:
+    check_totals(system)
+    assert {ven["id"] for ven in system.get("/vens")} == system.oracle.known_vens()
+    for ven in system.get("/vens"):
+        assert_same(_told(ven), system.oracle.ven(ven["id"]))
+    check_summaries(system)
+    check_each(system)
 
 
-def check_summaries(house: House) -> None:
-    for ven in house.get("/vens/summary"):
-        expected = house.oracle.ven(ven["id"])
+def check_summaries(system: WholeSystem) -> None:
+    for ven in system.get("/vens/summary"):
+        expected = system.oracle.ven(ven["id"])
         assert expected is not None
         assert_same(ven["controllablePower"], expected["metrics"]["shedAvailabilityKw"])
 
 
-def check_each(house: House) -> None:
+def check_each(system: WholeSystem) -> None:
     """The latest of each VEN by itself, which is as fresh as its last message."""
-    for ven_id in house.oracle.known_vens():
-        assert_same(_told(house.get(f"/vens/{quote(ven_id)}")), house.oracle.ven(ven_id))
-        loads = [_described(load) for load in house.get(f"/vens/{quote(ven_id)}/loads")]
-        assert_same(loads, house.oracle.ven_loads(ven_id))
-    for ven_id, load_id in house.oracle.known_loads():
+    for ven_id in system.oracle.known_vens():
+        assert_same(_told(system.get(f"/vens/{quote(ven_id)}")), system.oracle.ven(ven_id))
+        loads = [_described(load) for load in system.get(f"/vens/{quote(ven_id)}/loads")]
+        assert_same(loads, system.oracle.ven_loads(ven_id))
+    for ven_id, load_id in system.oracle.known_loads():
         path = f"/vens/{quote(ven_id)}/loads/{quote(load_id)}"
-        expected = house.oracle.ven_load(ven_id, load_id)
+        expected = system.oracle.ven_load(ven_id, load_id)
         if expected is None:  # it is gone
-            assert house.client.simulate_get(f"/api{path}").status_code == 404
+            assert system.client.simulate_get(f"/api{path}").status_code == 404
         else:
-            assert_same(_described(house.get(path)), expected)
+            assert_same(_described(system.get(path)), expected)
 
 
 def _told(ven: Any) -> Any:
-    """What messages tell of a VEN, without what the registry and our clock do."""
+    """The fields of a VEN that messages set, without those of the registry and our clock."""
     told = {name: ven[name] for name in ("id", "status", "metrics")}
     return told | {"loads": [_described(load) for load in ven["loads"]]}
 
 
 def _described(load: Any) -> Any:
-    """What samples and descriptions tell of a load; whether it is enabled, people say as well."""
+    """The fields of a load that samples and descriptions set; operators set `enabled` as well."""
     return {name: kept for name, kept in load.items() if name not in {"enabled", "isReporting", "priority"}}
 
 
 def check_history(
-    house: House, bounds: tuple[datetime | None, datetime | None], granularity: str, aggregate: str
+    system: WholeSystem, bounds: tuple[datetime | None, datetime | None], granularity: str, aggregate: str
 ) -> None:
     start, end = bounds
     asked = {"granularity": granularity, "aggregate": aggregate}
     asked |= {name: at.isoformat() for name, at in (("start", start), ("end", end)) if at is not None}
-    for path, expected in house.histories():
-        answer = house.get(path, **asked)
+    for path, expected in system.histories():
+        answer = system.get(path, **asked)
         assert_same(answer, expected(start, end, GRANULARITIES[granularity], aggregate))

@@ -1,12 +1,12 @@
 """The ledger's protocol for writing a few raw rows: open a batch, stamp the rows, queue the batch.
 
 All three happen in one transaction, so that rows, batch and queue entries become visible at once. Ingest does
-the same in its own statements. For readers: the days of a batch's rows.
+the same in its own statements. For readers: the days of a batch's rows, and whether a transaction was over.
 """
 
 from datetime import datetime
 
-from sqlalchemy import func, literal_column
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Text, cast, func, literal_column
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.dml import ReturningInsert
 
@@ -24,6 +24,16 @@ DAYS_OF_BATCH = func.coalesce(
 
 Programs of older versions record none: then all days between the batch's ends.
 """
+
+NEXT_XACT_ID: ColumnElement[int] = literal_column(
+    "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)", BigInteger
+)
+
+
+def is_visible_in(snapshot: ColumnElement[str], xact_id: ColumnElement[int | None]) -> ColumnElement[bool]:
+    """The condition that a transaction was over when a snapshot was taken."""
+    as_xid8 = func.xid8(cast(xact_id, Text))
+    return func.pg_visible_in_snapshot(as_xid8, func.pg_snapshot(snapshot), type_=Boolean)
 
 
 def open_status_batch(worker: str, status_rows: int, now: datetime) -> ReturningInsert[int]:

@@ -1,21 +1,30 @@
-"""Reads raw rows of days that retention has dropped from the archive."""
+"""Reads raw rows of days that retention has dropped: from the archive, and late ones from PostgreSQL."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import msgspec
+import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Select, select
 
 from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import ArchivedFile, Manifest
 from schemas.archive.parquet import Filter, read_rows
+from schemas.db.queries import Query, columns_of
 from schemas.tables import FRAMES
-from schemas.tables.archive import archived_days, archives
+from schemas.tables.archive import archived_days
+from schemas.tables.raw import ven_load_samples, ven_telemetry
 from schemas.times.instants import from_microseconds, microseconds
+from serving.history import late_queries
+from serving.history.late_queries import COLUMNS
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
-COLUMNS = ("ven_id", "load_id", "ts", "used_power_kw", "shed_power_kw")
+DAY = timedelta(days=1)
+REPORT_KEY, SAMPLE_KEY = ("ven_id", "ts"), ("ven_id", "load_id", "ts")
+
+ARCHIVE: Query[tuple[datetime, int]] = Query(tuple, late_queries.archive())
+LATE_BATCHES: Query[tuple[date, Sequence[int]]] = Query(tuple, late_queries.late_batches())
 
 
 class ArchiveView(Struct, frozen=True):
@@ -24,16 +33,60 @@ class ArchiveView(Struct, frozen=True):
     connection: Connection
     folder: ArchiveFolder
     since_us: int | None
+    late_batches: Mapping[date, Sequence[int]]
+    """By day, batches that may have rows that the archive lacks."""
 
     def rows(
         self, table: str, start_us: int | None, end_us: int, key: Mapping[str, object]
     ) -> Mapping[str, list[object]]:
-        types = {name: kind for name, kind in FRAMES[table].types().items() if name in COLUMNS}
         start, end = BEGINNING if start_us is None else from_microseconds(start_us), from_microseconds(end_us)
         within: list[Filter] = [("ts", ">=", start), ("ts", "<", end)]
+        names = [name for name in FRAMES[table].types() if name in COLUMNS]
+        return _as_lists(self._read(table, names, start, end, [*within, *_filters(key)]))
+
+    @property
+    def has_late(self) -> bool:
+        return bool(self.late_batches)
+
+    def late_values(self, start_us: int | None, end_us: int | None) -> Mapping[str, object] | None:
+        batches: set[int] = set()
+        days = [day for day in self.late_batches if _overlaps(day, start_us, end_us)]
+        if not days:
+            return None
+        for day in days:
+            batches.update(self.late_batches[day])
+        since = _midnight(min(days)) if start_us is None else from_microseconds(start_us)
+        until = _midnight(max(days)) + DAY if end_us is None else from_microseconds(end_us)
+        return {
+            "late_batches": sorted(batches),
+            "late_since": max(since, _midnight(min(days))),
+            "late_until": min(until, _midnight(max(days)) + DAY),
+        }
+
+    def new_rows(self, table: str, late: Query[tuple[object, ...]]) -> Mapping[str, list[object]]:
+        types = {**FRAMES[table].types(), "has_report": pl.Boolean}
+        schema = {name: types[name] for name in columns_of(late.statement)}
+        rows = pl.DataFrame(late.all(self.connection), schema=schema, orient="row")
+        reported = self._unarchived(rows.filter("has_report"), ven_telemetry.name, REPORT_KEY)
+        alone = self._unarchived(rows.filter(~pl.col("has_report")), ven_load_samples.name, SAMPLE_KEY)
+        return _as_lists(pl.concat([reported, alone]).drop("has_report"))
+
+    def _unarchived(self, late: pl.DataFrame, table: str, key: Sequence[str]) -> pl.DataFrame:
+        """Return the rows whose keys a table of the archive does not have."""
+        if late.is_empty():
+            return late
+        ven_ids = late.get_column("ven_id").unique().sort().to_list()
+        first, last = late.select(first=pl.col("ts").min(), last=pl.col("ts").max()).row(0)
+        filters: list[Filter] = [("ts", ">=", first), ("ts", "<=", last), ("ven_id", "in", ven_ids)]
+        archived = self._read(table, key, first, last + timedelta.resolution, filters)
+        return late.join(archived, on=list(key), how="anti")
+
+    def _read(
+        self, table: str, names: Sequence[str], start: datetime, end: datetime, filters: Sequence[Filter]
+    ) -> pl.DataFrame:
+        types = FRAMES[table].types()
         files = list(self._files(table, start, end))
-        frame = read_rows(self.folder, files, types, [*within, *_filters(key)])
-        return {column.name: column.to_list() for column in frame}
+        return read_rows(self.folder, files, {name: types[name] for name in names}, filters)
 
     def _files(self, table: str, start: datetime, end: datetime) -> Iterator[ArchivedFile]:
         """Return the files whose rows the summary counts, in this snapshot."""
@@ -46,16 +99,33 @@ def archive_view(connection: Connection, folder: ArchiveFolder | None) -> Archiv
     """Return the archive in the snapshot of a transaction; None without one."""
     if folder is None:
         return None
-    since = connection.execute(select(archives.c.since)).scalar_one_or_none()
-    if since is None:
+    archive = ARCHIVE.first(connection)
+    if archive is None:
         return None
-    return ArchiveView(connection, folder, None if since == BEGINNING else microseconds(since))
+    since, caught_up = archive
+    late = dict(LATE_BATCHES.with_values({"caught_up_xact_id": caught_up}).each(connection))
+    return ArchiveView(connection, folder, None if since == BEGINNING else microseconds(since), late)
 
 
 def _manifests(start: datetime, end: datetime) -> Select[object]:
     day, last = archived_days.c.day, end - timedelta.resolution
     days = select(archived_days.c.manifest).where(day.between(start.date(), last.date()))
     return days.order_by(day)
+
+
+def _as_lists(frame: pl.DataFrame) -> Mapping[str, list[object]]:
+    return {column.name: column.to_list() for column in frame}
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _overlaps(day: date, start_us: int | None, end_us: int | None) -> bool:
+    midnight = _midnight(day)
+    return (start_us is None or microseconds(midnight + DAY) > start_us) and (
+        end_us is None or microseconds(midnight) < end_us
+    )
 
 
 def _filters(key: Mapping[str, object]) -> Iterator[Filter]:

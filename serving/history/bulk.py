@@ -1,7 +1,7 @@
 """Many histories in one response, one after the other, read some at a time from one snapshot."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, groupby
@@ -23,11 +23,10 @@ from schemas.api.histories import (
 from schemas.archive.folder import ArchiveFolder
 from schemas.devices.load_values import GONE_AFTER
 from schemas.tables.history import SLOT_S
-from schemas.times.instants import microseconds
 from serving.db.pending import constants_of_pending
 from serving.db.reading import hold_raw, snapshot
 from serving.events import queries as events
-from serving.history import limits, points, queries, selection
+from serving.history import limits, points, selection
 from serving.history.calendar import Columns, gathered
 from serving.history.planner import Aggregate, HistoryRequest, shortfall
 from serving.history.points import EventSpan, Point
@@ -36,11 +35,12 @@ from serving.history.selection import Key, Selection, SelectionPart
 from serving.history.service import (
     AGGREGATES,
     History,
-    HistorySubject,
     blocks_of,
     in_parts,
+    points_at_most,
     query_of,
     resolutions_s_of,
+    stored_us,
     suggesting_faster,
     with_horizons,
 )
@@ -129,10 +129,10 @@ class BulkHistories:
             days = constants_of_pending(connection)
             selected = select(connection)
             with suggesting_faster(selected.series, request):
-                extent_us = self._require_few_points(connection, selected, request, days)
+                planned = with_horizons(connection, request, self._archive)
+                extent_us = self._require_few_points(connection, selected, planned, days)
                 if extent_us is None:
                     return
-                planned = with_horizons(connection, request, self._archive)
                 warn(shortfall(planned, resolutions_s_of(selected.series, request)))
                 buckets = limits.buckets(*extent_us, request.granularity_s)
                 for part in selected.parts(max(1, min(HISTORIES_AT_ONCE, ROWS_AT_ONCE // max(1, buckets)))):
@@ -157,25 +157,17 @@ class BulkHistories:
         if limits.is_short(request, self._max_points // histories):
             return request.start_us or 0, (request.end_us or 0) - 1
         subjects = [part.subject.with_pending(days) for part in selected.parts(histories)]
-        extent_us = limits.extent(request, _stored_us(connection, subjects))
+        extent_us = limits.extent(request, stored_us(connection, subjects, request))
         if extent_us is None:
             return None
         most = histories * limits.answered_buckets(request, *extent_us)
         if most > self._max_points and request.calendar is None:
             stored = histories * limits.buckets(*extent_us, SLOT_S)
             if stored <= COUNTED_PER_POINT * self._max_points:
-                counts = (queries.points_at_most(each.series, request, each.values) for each in subjects)
-                most = min(most, sum(int(each.one(connection)[0]) for each in counts))
+                most = min(most, sum(points_at_most(connection, each, request) for each in subjects))
         if most > self._max_points:
             raise limits.too_many_rows(request, *extent_us, most, self._max_points, histories)
         return extent_us
-
-
-def _stored_us(connection: Connection, subjects: Iterable[HistorySubject]) -> list[int | None]:
-    """Return the first and the last instant at which rows of any subject may be stored."""
-    ends = [queries.extent(each.series, each.values).one(connection) for each in subjects]
-    first, last = ([microseconds(end) for end in each if end is not None] for each in zip(*ends, strict=True))
-    return [min(first, default=None), max(last, default=None)]
 
 
 def _rows_of(

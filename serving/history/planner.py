@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct, structs
 
+from schemas.db.queries import Query
 from schemas.times.instants import from_microseconds
 from serving.history.calendar import LocalBuckets
 
@@ -24,10 +25,26 @@ NO_HORIZONS: Mapping[int, int] = MappingProxyType({})
 
 
 class RawArchive(Protocol):
-    """The archive of dropped raw rows, from a time on; None: from the beginning."""
+    """The archive of dropped raw rows, from a time on; None: from the beginning.
+
+    Late rows of its days are in PostgreSQL until a job has added them to the archive and the summary.
+    """
 
     @property
     def since_us(self) -> int | None: ...
+
+    @property
+    def has_late(self) -> bool:
+        """Whether there may be late rows, duplicates and conflicts among them."""
+        ...
+
+    def late_values(self, start_us: int | None, end_us: int | None) -> Mapping[str, object] | None:
+        """Return the values by which a statement selects late rows of a range; None if there are none."""
+        ...
+
+    def new_rows(self, table: str, late: Query[tuple[object, ...]]) -> Mapping[str, list[object]]:
+        """Return the columns of those late rows whose keys the archive does not have."""
+        ...
 
     def rows(
         self, table: str, start_us: int | None, end_us: int, key: Mapping[str, object]

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache, partial
 from itertools import groupby
+from operator import attrgetter
 from types import MappingProxyType
 
 from msgspec import Struct, structs
@@ -32,6 +33,7 @@ from sqlalchemy import (
     literal,
     select,
     true,
+    tuple_,
     union,
     union_all,
 )
@@ -58,6 +60,7 @@ from schemas.times.instants import MICROSECOND, from_microseconds
 from schemas.times.slots import floor
 from serving.db.pending import within_days_pending
 from serving.db.statements import constant, constant_name
+from serving.history import late_queries
 from serving.history.limits import points_per_bucket
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece, plan
 
@@ -77,6 +80,9 @@ ARCHIVED: dict[str, ColumnType] = {
     "shed_power_kw": Double(),
 }
 """Columns of archived rows."""
+
+LATE = "late"
+"""Prefix of the parameters with late rows of the archive's days."""
 
 BucketRow = tuple[object, ...]
 """The start of a bucket, its sums, and the keys of its entity, if any."""
@@ -165,6 +171,8 @@ class PieceShape(Struct, frozen=True):
     """The start is rounded down to a multiple of this."""
     ends_s: int | None = None
     """The end is rounded up to a multiple of this."""
+    has_late: bool = False
+    """Whether the parameters have late rows of the archive's days."""
     beside: "PieceShape | None" = None
     """Intersected with this part, if given."""
 
@@ -189,7 +197,7 @@ WIDTH: Width = bindparam("width", type_=Interval)
 SLOT: Width = literal(timedelta(seconds=SLOT_S))
 
 
-def _parts(pieces: Sequence[Piece]) -> PieceShapes:
+def _parts(pieces: Sequence[Piece], *, has_late: bool) -> PieceShapes:
     return tuple(
         PieceShape(
             piece.resolution_s,
@@ -197,6 +205,7 @@ def _parts(pieces: Sequence[Piece]) -> PieceShapes:
             None if piece.end_us is None else f"end_{number}",
             piece.is_closed,
             f"archived_{number}" if piece.is_archived else None,
+            has_late=has_late and piece.is_closed,
         )
         for number, piece in enumerate(pieces)
     )
@@ -226,7 +235,8 @@ def _query(
     key: Mapping[str, object],
 ) -> Query[BucketRow]:
     width = timedelta(seconds=granularity_s)
-    return Query(tuple, build(series, _parts(pieces)), {**key, **_ends(pieces), "width": width})
+    parts = _parts(pieces, has_late=f"{LATE}_ts" in key)
+    return Query(tuple, build(series, parts), {**key, **_ends(pieces), "width": width})
 
 
 def extent(
@@ -309,18 +319,38 @@ def _down(us: int | None, width_s: int) -> int | None:
     return None if us is None else us - us % (width_s * MICROSECONDS_PER_S)
 
 
+def _up(us: int | None, width_s: int) -> int | None:
+    return None if us is None else us + -us % (width_s * MICROSECONDS_PER_S)
+
+
+def late_extent(
+    series: Series, request: HistoryRequest, late: Mapping[str, object], key: Mapping[str, object] = NO_KEY
+) -> Query[tuple[datetime | None, datetime | None, int]]:
+    """Select the first and the last instant of late rows, and an upper bound of the points that they add."""
+    points = literal(1) if request.aggregate == "sum" else _points_per_sample(series, request.granularity_s)
+    width = timedelta(seconds=request.granularity_s)
+    return Query(tuple, _late_extent(series, points), {**key, **late, "width": width})
+
+
+def _late_extent(series: Series, points_per_sample: ColumnElement[int]) -> Relation:
+    rows = late_queries.late_rows(series.raw, series.of, series.by, series.members).subquery("late")
+    bucket, keys = floor(rows.c.ts, WIDTH), [rows.c[name] for name in _shown_keys(series)]
+    points = func.count(tuple_(bucket, *keys).distinct()) * points_per_sample
+    return select(func.min(rows.c.ts), func.max(rows.c.ts), points)
+
+
 def sums(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
     """Select `bucket`, the sums of its samples, kW, and the keys of entities; oldest first."""
     pieces = plan(request, series.resolutions_s)
-    archived = _archived_values(series, request, pieces, key)
-    return _query(_sums, series, pieces, request.granularity_s, {**key, **archived})
+    values = {**_archived_values(series, request, pieces, key), **_late_values(series, request, pieces, key)}
+    return _query(_sums, series, pieces, request.granularity_s, {**key, **values})
 
 
 def energies(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:
     """Select `bucket`, its used and shed energy, kWh, the hours of its slots with samples, and the keys."""
     pieces = plan(request, [SLOT_S])
-    archived = _archived_values(series, request, pieces, key)
-    return _query(_energies, series, pieces, request.granularity_s, {**key, **archived})
+    values = {**_archived_values(series, request, pieces, key), **_late_values(series, request, pieces, key)}
+    return _query(_energies, series, pieces, request.granularity_s, {**key, **values})
 
 
 def _archived_values(
@@ -333,6 +363,22 @@ def _archived_values(
             rows = request.archive.rows(series.raw.name, piece.start_us, piece.end_us, key)
             values |= {f"archived_{number}_{column}": rows[column] for column in _columns_of(series)}
     return values
+
+
+def _late_values(
+    series: Series, request: HistoryRequest, pieces: Sequence[Piece], key: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the late rows in the wide slots of closed pieces, each column as an array, if there are any."""
+    closed = [piece for piece in pieces if piece.is_closed]
+    if request.archive is None or not request.archive.has_late or not closed:
+        return {}
+    start_us, end_us = _down(closed[0].start_us, slots.WIDEST_S), _up(closed[-1].end_us, slots.WIDEST_S)
+    late = request.archive.late_values(start_us, end_us)
+    if late is None:
+        return {}
+    query = late_queries.late_rows(series.raw, series.of, series.by, series.members)
+    rows = request.archive.new_rows(series.raw.name, Query(tuple, query, {**key, **late}))
+    return {f"{LATE}_{column}": rows[column] for column in _columns_of(series)} if rows["ts"] else {}
 
 
 def _columns_of(series: Series) -> dict[str, ColumnType]:
@@ -397,18 +443,20 @@ def _stored_energy(part: PieceShape) -> Relation:
         network_energy.c.bucket.label("slot"),
         network_energy.c.used_energy_kwh.label("used_kwh"),
         network_energy.c.shed_energy_kwh.label("shed_kwh"),
-    ).where(*_within(network_energy.c.bucket, part), network_energy.c.bucket.not_in(_newer_slots()))
+    ).where(*_within(network_energy.c.bucket, part), network_energy.c.bucket.not_in(_newer_slots(part)))
 
 
 def _newer_states(part: PieceShape) -> list[Relation]:
-    stored = _bucket_states(VENS, part, SLOT, ven_history.c.bucket.in_(_newer_slots()))
-    return [stored] if part.is_closed else [stored, _pending_states(VENS, part, SLOT)]
+    stored = _bucket_states(VENS, part, SLOT, ven_history.c.bucket.in_(_newer_slots(part)))
+    late = [_late_states(VENS, part, SLOT)] if part.has_late else []
+    return [stored, *late] if part.is_closed else [stored, _pending_states(VENS, part, SLOT)]
 
 
-def _newer_slots() -> Relation:
+def _newer_slots(part: PieceShape) -> Relation:
     """Select slots whose stored energy may be older than their samples."""
     pending = select(floor(ven_telemetry.c.ts, SLOT)).where(*_is_pending(ven_telemetry, "history"))
-    either = union(select(stale_slots.c.bucket.label("slot")), pending).subquery("news")
+    late = [select(floor(_rows_of_arrays(VENS, LATE).c.ts, SLOT))] if part.has_late else []
+    either = union(select(stale_slots.c.bucket.label("slot")), pending, *late).subquery("news")
     return slots.sharing_energy(either)
 
 
@@ -446,8 +494,9 @@ def _slot_energies(
 def _states(series: Series, pieces: PieceShapes, width: Width) -> Union:
     """Select mergeable states of the pieces, in buckets of a width; several rows may share a bucket."""
     stored = [_stored_states(series, piece, width) for piece in pieces]
-    pending = [_pending_states(series, stretch, width) for stretch in _stretches(pieces)]
-    return union_all(*stored, *pending) if pieces else union_all(_nothing(series, width))
+    pending = [_pending_states(series, each, width) for each in _stretches(pieces, attrgetter("has_pending"))]
+    late = [_late_states(series, each, width) for each in _stretches(pieces, attrgetter("has_late"))]
+    return union_all(*stored, *pending, *late) if pieces else union_all(_nothing(series, width))
 
 
 def _stored_states(series: Series, piece: PieceShape, width: Width) -> Relation:
@@ -460,17 +509,26 @@ def _stored_states(series: Series, piece: PieceShape, width: Width) -> Relation:
 
 def _archived_states(series: Series, piece: PieceShape, width: Width, archived: str) -> Relation:
     """Select states of archived rows, which are parameters, instead of the raw table."""
+    return _raw_states(series, piece, width, raw=_rows_of_arrays(series, archived))
+
+
+def _late_states(series: Series, piece: PieceShape, width: Width) -> Relation:
+    """Select states of late rows, which the summary does not contain yet."""
+    return _raw_states(series, piece, width, raw=_rows_of_arrays(series, LATE))
+
+
+def _rows_of_arrays(series: Series, prefix: str) -> FromClause:
+    """Return rows whose columns are parameters."""
     columns = _columns_of(series)
-    arrays = [bindparam(f"{archived}_{name}", type_=ARRAY(kind)) for name, kind in columns.items()]
+    arrays = [bindparam(f"{prefix}_{name}", type_=ARRAY(kind)) for name, kind in columns.items()]
     named = (column(name, kind) for name, kind in columns.items())
-    rows = func.unnest(*arrays).table_valued(*named).render_derived()
-    return _raw_states(series, piece, width, raw=rows)
+    return func.unnest(*arrays).table_valued(*named).render_derived()
 
 
-def _stretches(pieces: PieceShapes) -> Iterator[PieceShape]:
-    """Join adjacent pieces without pending rows, so that these are searched once for each stretch."""
-    for has_pending, group in groupby(pieces, lambda piece: piece.has_pending):
-        if has_pending:
+def _stretches(pieces: PieceShapes, is_searched: Callable[[PieceShape], bool]) -> Iterator[PieceShape]:
+    """Join adjacent pieces with pending or late rows, so that these are searched once for each stretch."""
+    for is_one, group in groupby(pieces, is_searched):
+        if is_one:
             stretch = list(group)
             yield structs.replace(stretch[0], resolution_s=None, end=stretch[-1].end)
 
@@ -498,17 +556,18 @@ def _raw_states(
     raw: FromClause | None = None,
 ) -> Relation:
     """Select states of raw rows, by default of the series' table."""
-    raw = series.raw if raw is None else raw
-    keys = [raw.c[name] for name in series.by]
+    source = series.raw if raw is None else raw
+    keys = [source.c[name] for name in series.by]
     states = select(
-        floor(raw.c.ts, width).label("bucket"),
+        floor(source.c.ts, width).label("bucket"),
         *keys,
-        func.coalesce(raw.c.used_power_kw, 0.0).label("used_sum"),
-        case((raw.c.used_power_kw.is_not(None), 1), else_=0).label("used_samples"),
-        func.coalesce(raw.c.shed_power_kw, 0.0).label("shed_sum"),
-        case((raw.c.shed_power_kw.is_not(None), 1), else_=0).label("shed_samples"),
-    ).where(*_of(series, raw), *_within(raw.c.ts, piece), *conditions)
-    return _merged_by_member(series, states)
+        func.coalesce(source.c.used_power_kw, 0.0).label("used_sum"),
+        case((source.c.used_power_kw.is_not(None), 1), else_=0).label("used_samples"),
+        func.coalesce(source.c.shed_power_kw, 0.0).label("shed_sum"),
+        case((source.c.shed_power_kw.is_not(None), 1), else_=0).label("shed_samples"),
+    ).where(*_of(series, source), *_within(source.c.ts, piece), *conditions)
+    merged = _grouped_by_member(series, states)
+    return merged if raw is not None else _of_each_member(series, merged)  # parameters have no index
 
 
 def _pending_states(series: Series, piece: PieceShape, width: Width) -> Relation:
@@ -533,19 +592,17 @@ def _bucket_states(
         *_within(table.c.bucket, piece),
         *conditions,
     )
-    return _merged_by_member(series, states)
+    return _of_each_member(series, _grouped_by_member(series, states))
 
 
-def _merged_by_member(series: Series, states: Relation) -> Relation:
-    """Merge states of members, one after the other, each bucket once."""
+def _grouped_by_member(series: Series, states: Relation) -> Relation:
+    """Merge states of members, each bucket once."""
     if series.members is None:
         return states
     columns = list(states.selected_columns)
     place = 1 + len(series.by)
     sums = [func.sum(column).label(column.name) for column in columns[place:]]
-    return _of_each_member(
-        series, states.with_only_columns(*columns[:place], *sums).group_by(*columns[:place])
-    )
+    return states.with_only_columns(*columns[:place], *sums).group_by(*columns[:place])
 
 
 def _of_each_member(series: Series, aggregated: Relation) -> Relation:

@@ -200,8 +200,8 @@ class Histories:
             yield rows
             return
         with self._snapshot(subject) as (connection, present):
-            extent = self._require_few_points(connection, present, request)
             planned = with_horizons(connection, request, self._archive)
+            extent = self._require_few_points(connection, present, planned)
             participated = [] if participations is None else participations.all(connection)
             yield HistoryRows(
                 planned, blocks_of(in_parts(connection, present, planned, extent)), participated
@@ -262,15 +262,13 @@ class Histories:
         start_us, end_us = request.start_us, request.end_us
         if start_us is not None and end_us is not None and limits.is_short(request, self._max_points):
             return start_us, end_us - 1
-        stored = queries.extent(subject.series, subject.values).one(connection)
-        extent = limits.extent(request, [None if at is None else microseconds(at) for at in stored])
+        extent = limits.extent(request, stored_us(connection, [subject], request))
         if extent is None:
             return request.start_us or 0, request.start_us or 0
         if request.calendar is None and limits.buckets(*extent, request.granularity_s) > self._max_points:
-            most = queries.points_at_most(subject.series, request, subject.values)
-            [points] = most.one(connection)
+            points = points_at_most(connection, subject, request)
             if points > self._max_points:
-                raise limits.too_many_points(request, *extent, int(points), self._max_points)
+                raise limits.too_many_points(request, *extent, points, self._max_points)
         return extent
 
     @contextmanager
@@ -313,9 +311,46 @@ def resolutions_s_of(series: Series, request: HistoryRequest) -> Sequence[int]:
 def with_horizons(
     connection: Connection, request: HistoryRequest, archive: ArchiveFolder | None
 ) -> HistoryRequest:
-    """Return a request with the horizons and the archive, in the snapshot of a transaction."""
-    horizons_us = horizons_us_of(SINCE.each(connection))
-    return structs.replace(request, horizons_us=horizons_us, archive=archive_view(connection, archive))
+    """Return a request with the horizons and, if it needs it, the archive, in a transaction's snapshot."""
+    planned = structs.replace(request, horizons_us=horizons_us_of(SINCE.each(connection)))
+    view = archive_view(connection, archive) if _reaches_back(planned) else None
+    return structs.replace(planned, archive=view)
+
+
+def stored_us(
+    connection: Connection, subjects: Iterable[HistorySubject], request: HistoryRequest
+) -> list[int | None]:
+    """Return the first and the last instant at which rows of any subject may be stored."""
+    ends = [ends for subject in subjects for ends in _extents(connection, subject, request)]
+    first, last = ([microseconds(end) for end in each if end is not None] for each in zip(*ends, strict=True))
+    return [min(first, default=None), max(last, default=None)]
+
+
+def _extents(
+    connection: Connection, subject: HistorySubject, request: HistoryRequest
+) -> Iterator[tuple[datetime | None, datetime | None]]:
+    """Yield the extents of what the summary and pending batches have, and of late rows."""
+    yield queries.extent(subject.series, subject.values).one(connection)
+    late = _late_extent(connection, subject, request)
+    if late is not None:
+        yield late[:2]
+
+
+def points_at_most(connection: Connection, subject: HistorySubject, request: HistoryRequest) -> int:
+    """Return an upper bound of a history's points."""
+    [points] = queries.points_at_most(subject.series, request, subject.values).one(connection)
+    late = _late_extent(connection, subject, request)
+    return int(points) + (0 if late is None else late[2])
+
+
+def _late_extent(
+    connection: Connection, subject: HistorySubject, request: HistoryRequest
+) -> tuple[datetime | None, datetime | None, int] | None:
+    """Return the ends of a subject's late rows, and the most points that they add; None without any."""
+    late = None if request.archive is None else request.archive.late_values(request.start_us, request.end_us)
+    if late is None:
+        return None
+    return queries.late_extent(subject.series, request, late, subject.values).one(connection)
 
 
 def _reaches_back(request: HistoryRequest) -> bool:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
@@ -23,6 +23,7 @@ from schemas.times.time_ranges import TimeRange
 from serving.db.pending import constants_of
 from serving.db.statements import text_for
 from serving.fleet import queries as fleet
+from serving.history import late_queries
 from serving.history import queries as history
 from serving.history.planner import HistoryRequest
 from serving.page import Page
@@ -196,6 +197,48 @@ def test_the_history_of_a_ven_with_pending_batches(
         assert_no_scan_of_raw_rows(
             connection, query(series, window(*RANGES[asked], 900), {**KEY, **DAYS_PENDING}).bound()
         )
+
+
+ARCHIVED_UNTIL_THE_9TH = """
+INSERT INTO horizons (resolution_s, since) VALUES (0, '2024-07-09Z');
+INSERT INTO archives (archive_id, since, until, caught_up_xact_id)
+VALUES ('some', '0001-01-01Z', '2024-07-09Z', 0);
+INSERT INTO archived_days (day, version, snapshot, manifest, obsolete, archived_at)
+SELECT day, 1, pg_current_snapshot()::text, '{}', '{}', now()
+FROM generate_series(date '2024-07-01', date '2024-07-08', '1 day') day;
+"""
+
+
+def test_without_late_rows_no_batch_is_read(connection: Connection) -> None:
+    connection.exec_driver_sql(ARCHIVED_UNTIL_THE_9TH)
+    connection.exec_driver_sql("SET plan_cache_mode = force_custom_plan")  # as readers of histories have it
+    newest = connection.exec_driver_sql("SELECT max(xact_id) FROM ingest_batches").scalar_one()
+    late = late_queries.late_batches().params(caught_up_xact_id=newest + 1)
+    assert connection.execute(late).all() == []
+    assert rows_read(connection, late)["ingest_batches"] == 0
+
+
+def test_visible_batches_are_not_late(connection: Connection) -> None:
+    connection.exec_driver_sql(ARCHIVED_UNTIL_THE_9TH)
+    late = late_queries.late_batches().params(caught_up_xact_id=1)
+    assert connection.execute(late).all() == []
+    connection.exec_driver_sql("UPDATE archived_days SET snapshot = '1:1:' WHERE day = '2024-07-03'")
+    [(day, batch_ids)] = connection.execute(late)
+    assert (day, len(batch_ids)) == (date(2024, 7, 3), REPORTS // DAYS)
+
+
+@pytest.mark.parametrize(
+    "series", [history.VEN, history.LOAD, history.LISTED_LOADS], ids=["ven", "load", "loads"]
+)
+def test_late_rows_are_found_by_batch_or_ven(series: history.Series, connection: Connection) -> None:
+    late = {
+        "late_batches": [REPORTS - 1, REPORTS],
+        "late_since": LAST - timedelta(days=1),
+        "late_until": LAST,
+    }
+    key = history.listed(series, [("ven-7", "hvac1")]) if series.members is not None else KEY
+    rows = late_queries.late_rows(series.raw, series.of, series.by, series.members)
+    assert_no_scan_of_raw_rows(connection, rows.params({**key, **late}))
 
 
 GROUP = history.group_series(GONE_AFTER)

@@ -133,6 +133,7 @@ def reports_made(site: OpenAdrSite) -> int:
     return site.gate.answers.count(("POST /openadr3/3.1.1/reports", 201))
 
 
+@pytest.mark.thorough
 def test_a_home_obeys_a_change_and_the_end_of_an_event(
     site: OpenAdrSite, utility: Utility, connection: psycopg.Connection
 ) -> None:
@@ -163,6 +164,7 @@ def shed_kw(site: OpenAdrSite, home: SimulatedVen) -> float:
     return home.home.read(site.now - 1, home.state).shed_kw
 
 
+@pytest.mark.thorough
 def test_a_home_that_opts_out_sheds_nothing(site: OpenAdrSite, utility: Utility) -> None:
     refusing = ResponseBehaviour(opt_out=2.0, mute=0)
     home = site.home(ABLE, settings=FleetSettings(60, refusing, is_steady=True))

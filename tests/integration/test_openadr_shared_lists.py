@@ -344,6 +344,7 @@ def site(engine: Engine, database_url: str, tmp_path: Path) -> Iterator[Site]:
     site.close()
 
 
+@pytest.mark.thorough
 def test_lists_are_those_of_the_tables(site: Site) -> None:
     @costly(4)
     @example(OWNERS_CHANGE)

@@ -484,7 +484,7 @@ def test_a_backlog_before_the_probe_is_no_trouble_while_it_arrives(
 @pytest.mark.parametrize(
     ("properties", "event", "fix"),
     [
-        (b"\x2a\0", "broker_unsuitable", "MQTT_SHARE_GROUP"),
+        pytest.param(b"\x2a\0", "broker_unsuitable", "MQTT_SHARE_GROUP", marks=pytest.mark.thorough),
         (b"\x28\0", "broker_unsuitable", "MQTT_TOPICS"),
         (b"\x11\0\0\0\x3c", "session_expiry_shortened", "MQTT_SESSION_EXPIRY_S"),
     ],

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import (
-    Boolean,
-    ColumnElement,
     Date,
     Select,
     Table,
@@ -26,10 +24,10 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.elements import TextClause
 
 from jobs.queries.storage import partitions as partition_queries
-from jobs.queries.storage.partitions import NEXT_XACT_ID, OLDEST_XACT_ID
+from jobs.queries.storage.partitions import OLDEST_XACT_ID
 from jobs.queries.summaries.summary import Scope, of_vens, within_range
 from schemas.archive.manifest import Manifest
-from schemas.db.ledger import DAYS_OF_BATCH
+from schemas.db.ledger import DAYS_OF_BATCH, NEXT_XACT_ID, is_visible_in
 from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables import Frame
 from schemas.tables.archive import archived_days, archives
@@ -105,20 +103,14 @@ def first_day_behind() -> Select[date | None]:
         .outerjoin(archived_days, written.day == day.c.day)
         .where(batch.xact_id < NEXT_XACT_ID)
         .where(day.c.day < cast(func.timezone("UTC", archives.c.until), Date))
-        .where(or_(written.day.is_(None), ~_is_visible(batch.xact_id, written.snapshot)))
+        .where(or_(written.day.is_(None), ~is_visible_in(written.snapshot, batch.xact_id)))
     )
-
-
-def _is_visible(xact_id: ColumnElement[int | None], snapshot: ColumnElement[str]) -> ColumnElement[bool]:
-    """The condition that a transaction was over when a snapshot was taken."""
-    as_xid8 = func.xid8(cast(xact_id, Text))
-    return func.pg_visible_in_snapshot(as_xid8, func.pg_snapshot(snapshot), type_=Boolean)
 
 
 def late_batches(within: TimeRange, snapshot: str) -> Select[int]:
     """Select batches with rows in a range of days that were not visible in a snapshot."""
     batches = partition_queries.late_batches(within, oldest_of(snapshot))
-    return batches.where(~_is_visible(ingest_batches.c.xact_id, literal(snapshot, Text)))
+    return batches.where(~is_visible_in(literal(snapshot, Text), ingest_batches.c.xact_id))
 
 
 def current_snapshot() -> Select[str]:

@@ -32,6 +32,7 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.elements import TextClause
 
 from jobs.queries.summaries.pending import spans_of
+from schemas.db.ledger import NEXT_XACT_ID
 from schemas.db.literals import sql_with_values
 from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables.ledger import ingest_batches, partition_moves
@@ -39,9 +40,6 @@ from schemas.times.time_ranges import TimeRange
 
 OLDEST_XACT_ID: ColumnElement[int] = literal_column(
     "CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)", BigInteger
-)
-NEXT_XACT_ID: ColumnElement[int] = literal_column(
-    "CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)", BigInteger
 )
 
 LIMIT_LOCK_WAIT = text("SET LOCAL lock_timeout = '2s'")

@@ -294,6 +294,7 @@ def test_late_rows_of_dropped_days_are_added_once(
     assert refused == 2 * [("conflict", "ü", WEEK[5], conflict.payload)]
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("dropped")
 def test_files_with_late_rows_are_merged(
     engine: Engine, folder: ArchiveFolder, path: Path, store: Store, runner: Runner

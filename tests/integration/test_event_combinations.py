@@ -106,6 +106,7 @@ def test_targets_that_change_amid_an_interval(village: Village) -> None:
     assert sum(kwh.values()) == pytest.approx(village.requested_kwh(), abs=1e-3) == 5.0
 
 
+@pytest.mark.thorough
 def test_intervals_and_targets_that_change_at_once(village: Village) -> None:
     village.event(kw=2.0, intervals=STEPS, targets={"groups": ["north"]})
     village.run(-5, 0)

@@ -227,6 +227,7 @@ def test_half_hours_in_an_event_of_the_ven_are_left_out(fleet: Fleet) -> None:
     assert [(row[2], row[3], row[5]) for row in fleet.sums()] == [(7, 2, 2), (5, 1, 1), (5, 1, 1), (7, 2, 2)]
 
 
+@pytest.mark.thorough
 def test_rebuilding_makes_half_hours_anew(fleet: Fleet) -> None:
     fleet.report(BEGIN + timedelta(minutes=10), [entry("e", "ev", 3.0)])
     end = BEGIN + timedelta(hours=1)

@@ -112,6 +112,7 @@ def test_any_traffic_and_removals(
     check_history(system, EVERYTHING, "1h", "sum")  # nothing has left the histories
 
 
+@pytest.mark.thorough
 def test_a_rebuild_says_the_same(system: WholeSystem, connection: psycopg.Connection) -> None:
     system.ingest(random_traffic(9, 300, shuffled=True))
     chance = random.Random(9)

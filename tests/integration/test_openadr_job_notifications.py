@@ -237,6 +237,7 @@ def test_who_reads_an_event_since_it_takes_part_is_notified(
     assert of_events == {("home-a", "update"), ("home-a", "delete")}
 
 
+@pytest.mark.thorough
 def test_reports_of_settlements_are_notified(
     subscribers: Subscribers, connection: psycopg.Connection
 ) -> None:

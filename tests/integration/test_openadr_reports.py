@@ -148,6 +148,7 @@ def test_a_report_that_was_refused_leaves_no_row(home: OpenAdrClient, connection
     assert value(connection, "SELECT count(*) FROM report_inbox") == 0
 
 
+@pytest.mark.thorough
 def test_killed_at_any_statement_it_neither_loses_nor_doubles(
     event: str, home: OpenAdrClient, database_url: str, connection: psycopg.Connection
 ) -> None:

@@ -293,6 +293,7 @@ def month_of(kw: float, until: datetime = FOUR + 8 * HOUR) -> History:
     return steady(kw, until - 30 * DAY, until)
 
 
+@pytest.mark.thorough
 @given(
     st.lists(st.floats(-5, 5), min_size=12, max_size=12),
     st.floats(-5, 5),

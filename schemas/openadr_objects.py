@@ -21,7 +21,7 @@ class StoredObject(Protocol):
     def modified_at(self) -> datetime: ...
 
 
-class StoredReport(StoredObject, Protocol):
+class ReportObject(StoredObject, Protocol):
     """What is shown of a row of reports."""
 
     @property
@@ -39,7 +39,7 @@ def shown(row: StoredObject, object_type: ObjectType) -> Object:
     }
 
 
-def shown_report(row: StoredReport) -> Object:
+def shown_report(row: ReportObject) -> Object:
     """A stored report, with its client."""
     return {**shown(row, "REPORT"), "clientID": row.client_id}
 

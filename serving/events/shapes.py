@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 OVER = ("completed", "cancelled")
 
 
-class Progress(TypedDict):
+class ProgressFields(TypedDict):
     """The fields that `EventWithMetrics` and `EventMetrics` share."""
 
     current_reduction_kw: float
@@ -84,7 +84,7 @@ def _refusal(row: EventVenRow) -> str:
     return next((word for word in words if isinstance(word, str)), row.error or "")
 
 
-def _progress(row: EventRow) -> Progress:
+def _progress(row: EventRow) -> ProgressFields:
     return {
         "current_reduction_kw": rounded(row.current_reduction_kw or 0.0),
         "vens_responding": row.vens_responding or 0,

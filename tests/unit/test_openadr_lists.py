@@ -9,7 +9,7 @@ from serving.openadr.page import EventFilter, ObjectPage
 from serving.openadr.polling import answers
 from serving.openadr.polling.answers import MOST_EVENTS, MOST_QUERIES, ClientView, Copies, ListAnswer
 from serving.openadr.polling.copies import MOST_VARIANTS, EventCopy
-from serving.openadr.polling.queries import EventCopyRow, PartRow
+from serving.openadr.polling.queries import ClientPartRow, EventCopyRow
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
 ASKING = {"intervals": [{"id": 0, "payloads": [{"type": "DISPATCH_SETPOINT_RELATIVE", "values": [-9.0]}]}]}
@@ -76,7 +76,7 @@ def test_a_share_is_of_one_client() -> None:
     assert b"[0.0]" in body(copies, others)
     assert b"[-9.0]" in body(copies, None)
     copies.stamp += 1
-    copies.change_parts(["e"], [PartRow("e", "others", 9.0, is_notified=True)])
+    copies.change_parts(["e"], [ClientPartRow("e", "others", 9.0, is_notified=True)])
     assert b"[0.0]" in body(copies, mine)
     assert b"[-9.0]" in body(copies, others)
 

@@ -12,7 +12,7 @@ from schemas.times.rounding import rounded
 from serving.db.reading import snapshot
 from serving.errors import ConflictError, NotFoundError
 from serving.events.deliveries import queries
-from serving.events.deliveries.queries import DeliveryRow, ProgressRow, RevisionRow, VenDeliveryRow
+from serving.events.deliveries.queries import PortfolioDeliveryRow, ProgressRow, RevisionRow, VenDeliveryRow
 from serving.events.queries import event as event_by_id
 from serving.events.rows import EventRow
 
@@ -121,7 +121,7 @@ def _ven_delivery(row: VenDeliveryRow) -> VenDelivery:
     return VenDelivery(*astuple(_delivery(row)), ven_id=row.ven_id)
 
 
-def _delivery(row: DeliveryRow | VenDeliveryRow) -> Delivery:
+def _delivery(row: PortfolioDeliveryRow | VenDeliveryRow) -> Delivery:
     return Delivery(
         requested_kw=rounded(row.requested_kw),
         requested_kwh=rounded(row.requested_kwh),

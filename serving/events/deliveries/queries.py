@@ -34,12 +34,9 @@ class RevisionRow(NamedTuple):
     settled_at: datetime
 
 
-class DeliveryRow(NamedTuple):
+class PortfolioDeliveryRow(NamedTuple):
     """The settled delivery of an event, by one baseline."""
 
-    event_id: str
-    revision: int
-    baseline: BaselineName
     requested_kw: float
     requested_kwh: float | None
     baseline_kw: float | None
@@ -56,16 +53,12 @@ class DeliveryRow(NamedTuple):
     adjustment_kw: float | None
     adjustment_reason: str | None
     note: str | None
-    settled_at: datetime
 
 
 class VenDeliveryRow(NamedTuple):
-    """A `DeliveryRow` of one VEN."""
+    """The settled delivery of a VEN, by one baseline."""
 
     ven_id: str
-    event_id: str
-    revision: int
-    baseline: BaselineName
     requested_kw: float
     requested_kwh: float | None
     baseline_kw: float | None
@@ -82,7 +75,6 @@ class VenDeliveryRow(NamedTuple):
     adjustment_kw: float | None
     adjustment_reason: str | None
     note: str | None
-    settled_at: datetime
 
 
 def progress_of(event_id: str) -> Query[ProgressRow]:
@@ -118,12 +110,12 @@ def settled_by(event_id: str, revision: int) -> Select[BaselineName]:
     return select(settled.baseline).where(settled.event_id == event_id, settled.revision == revision)
 
 
-def portfolio(event_id: str, revision: int, baseline: str) -> Query[DeliveryRow]:
+def portfolio(event_id: str, revision: int, baseline: str) -> Query[PortfolioDeliveryRow]:
     settled = event_settlements.c
-    delivery = select(*fields_of(DeliveryRow, event_settlements)).where(
+    delivery = select(*fields_of(PortfolioDeliveryRow, event_settlements)).where(
         settled.event_id == event_id, settled.revision == revision, settled.baseline == baseline
     )
-    return Query(DeliveryRow, delivery)
+    return Query(PortfolioDeliveryRow, delivery)
 
 
 def deliveries(event_id: str, revision: int, baseline: str) -> Query[VenDeliveryRow]:

@@ -17,7 +17,7 @@ from serving.openadr.polling.copies import (
     EventIndex,
     Topic,
 )
-from serving.openadr.polling.queries import EventCopyRow, PartRow
+from serving.openadr.polling.queries import ClientPartRow, EventCopyRow
 
 MOST_EVENTS = 1_000
 """Longer lists are read from the database, and streamed."""
@@ -172,7 +172,7 @@ class Copies:
                 self._changed_at.update(dict.fromkeys(copy.topics, self.stamp))
         self._index = self._index.with_changes(copies)
 
-    def change_parts(self, event_ids: Collection[str], rows: Iterable[PartRow]) -> None:
+    def change_parts(self, event_ids: Collection[str], rows: Iterable[ClientPartRow]) -> None:
         """Replace the parts of all clients in some events, which may have changed, too."""
         parts = {(row.client_id, row.event_id): (row.share_kw, row.is_notified) for row in rows}
         for client_id, view in self._views.items():

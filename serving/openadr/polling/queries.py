@@ -48,7 +48,7 @@ class EventCopyRow(NamedTuple):
     of_all_kw: float | None
 
 
-class PartRow(NamedTuple):
+class ClientPartRow(NamedTuple):
     """What an event asks of the VENs of one client, and whether one of them was notified of it."""
 
     event_id: str
@@ -71,9 +71,9 @@ def size_of_events() -> Query[tuple[int]]:
     return Query(tuple, _SIZE)
 
 
-def parts_in(event_ids: Sequence[str]) -> Query[PartRow]:
+def parts_in(event_ids: Sequence[str]) -> Query[ClientPartRow]:
     """The parts of all clients in some events."""
-    return Query(PartRow, _PARTS_IN_EVENTS, {"event_ids": list(event_ids)})
+    return Query(ClientPartRow, _PARTS_IN_EVENTS, {"event_ids": list(event_ids)})
 
 
 def grants_of(client_id: str) -> Query[tuple[str]]:
@@ -82,7 +82,7 @@ def grants_of(client_id: str) -> Query[tuple[str]]:
 
 
 def parts_of(client_id: str) -> Query[tuple[str, float, bool]]:
-    """As `PartRow`, of one client in all events."""
+    """As `ClientPartRow`, of one client in all events."""
     return Query(tuple, _PARTS_OF_CLIENT, {"client_id": client_id})
 
 

@@ -4,11 +4,14 @@ Tables with a natural key are written by COPY. `Keyed` names the key, the other 
 which a conflict is distinguished from a redelivery.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from psycopg import sql
 
-from ingest.storing.rows import COPY_OPTIONS
+from ingest.storing.binary import COPY_OPTIONS, copy_data, double, instant, load_entry_data, text
+from ingest.storing.rows import Row
 from schemas.db.channels import COMMANDS, EVENTS
 from schemas.db.locks import OPENADR_MESSAGES
 from schemas.db.revisions import REVISION_NOW
@@ -16,16 +19,20 @@ from schemas.db.revisions import REVISION_NOW
 
 @dataclass(frozen=True)
 class Keyed:
-    """A raw table: its key, its other columns, and the columns that are compared as its content."""
+    """A raw table: its key, its other columns, and the columns that are compared as its content.
+
+    `encode` returns rows, which have key and columns in this order, and a batch's id for COPY.
+    """
 
     table: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
     content: tuple[str, ...]
+    encode: Callable[[Sequence[Row], int], bytes]
 
     @property
     def _all(self) -> sql.Composed:
-        return _names(*self.key, *self.columns, "batch_id")
+        return _names("batch_id", *self.key, *self.columns)
 
     @property
     def _staging(self) -> sql.Identifier:
@@ -107,22 +114,26 @@ TELEMETRY = Keyed(
         "received_at",
     ),
     content=("payload",),
+    encode=partial(
+        copy_data,
+        (text, instant, double, double, double, text, double, double, text, instant),
+    ),
 )
 STATUSES = Keyed(
     table="ven_statuses",
     key=("ven_id", "ts"),
     columns=("status", "details", "received_at"),
     content=("status", "details"),
+    encode=partial(copy_data, (text, instant, text, text, instant)),
 )
 DESCRIPTIONS = Keyed(
     table="ven_load_descriptions",
     key=("ven_id", "ts", "load_id"),
     columns=_LOAD_CONTENT,
     content=_LOAD_CONTENT,
+    encode=load_entry_data,
 )
-SAMPLES = Keyed(
-    table="ven_load_samples", key=("ven_id", "ts", "load_id"), columns=_LOAD_CONTENT, content=_LOAD_CONTENT
-)
+SAMPLES = replace(DESCRIPTIONS, table="ven_load_samples")
 
 STORE_ABILITIES = (
     "INSERT INTO ven_abilities (ven_id, understands, said_at)"

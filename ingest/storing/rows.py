@@ -1,33 +1,15 @@
-r"""Encodes rows for COPY: msgspec writes tuples as JSON arrays, which COPY reads as CSV.
+"""The text in rows: names, identifiers and documents, each on one line."""
 
-Both quote strings by `"` and escape `"` and `\` with a backslash; `null` is NULL, `"null"` a text.
-They differ in control characters: what JSON writes as `\n`, COPY would read as `n`. So the functions here
-keep control characters out of rows.
-"""
-
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
-
-import msgspec
 
 from schemas.devices.identifiers import require_identifier
 
 Row = tuple[Any, ...]
 """A value for each column, in the order of a `queries.Keyed`, up to the batch id."""
 
-COPY_OPTIONS = r"FORMAT csv, NULL 'null', ESCAPE '\'"
-
 _CONTROLS = dict.fromkeys(range(1, 32), " ")
 _WHITE_SPACE = bytes.maketrans(b"\t\n\r", b"   ")
-_encoder = msgspec.json.Encoder()
-
-
-def copy_data(rows: Sequence[Row], batch_id: int) -> bytes:
-    """Return one or more rows in the format of COPY, each followed by the batch's id."""
-    ending = b",%d\n" % batch_id
-    # Rows contain no newline, so these brackets always separate two rows.
-    return _encoder.encode_lines(rows)[1:-2].replace(b"]\n[", ending) + ending
 
 
 def document(data: bytes) -> str:

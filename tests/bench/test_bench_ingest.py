@@ -17,7 +17,6 @@ import pytest
 from ingest.decoding.messages import Received
 from ingest.storing.batch import Batch
 from ingest.storing.queries import ENSURE_PARTITIONS, SAMPLES, TELEMETRY
-from ingest.storing.rows import copy_data
 from ingest.storing.store import Store
 from schemas.db.connections import connect
 from tests.bench.conftest import MakeDatabase
@@ -61,8 +60,8 @@ def make_ready(messages: list[Received]) -> list[tuple[bytes, bytes]]:
     ready = []
     for number, batch in enumerate(in_batches(messages)):
         kept = sorted(Batch.of(batch, MAX_AHEAD).reports.items())
-        telemetry = copy_data([report.row for _, report in kept], number)
-        samples = copy_data([row for _, report in kept for row in report.samples.values()], number)
+        telemetry = TELEMETRY.encode([report.row for _, report in kept], number)
+        samples = SAMPLES.encode([row for _, report in kept for row in report.samples.values()], number)
         ready.append((telemetry, samples))
     return ready
 

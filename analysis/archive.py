@@ -1,15 +1,23 @@
 """Archived days as lazy frames: Polars reads only the columns and row groups in use."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
-import msgspec
 import polars as pl
+from sqlalchemy import Connection, Table, select
 
+from analysis.ranges import TimeRangeUs
 from schemas.archive.folder import ArchiveFolder
-from schemas.archive.manifest import ArchivedFile, Manifest
+from schemas.archive.manifest import ArchivedFile
+from schemas.db.queries import Query
 from schemas.tables import FRAMES
+from schemas.tables.history import RAW_S, horizons
+from schemas.times.instants import from_microseconds, microseconds
+from serving.history.archive import ArchiveView, archive_view
+from serving.history.late_queries import late_rows
+
+BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 OPTIONS = {"region": "aws_region", "endpoint_override": "aws_endpoint_url"}
 """Of a URL, and their names for Polars."""
@@ -22,7 +30,36 @@ class ArchiveScans:
         self._parts = urlsplit(url)
         self.folder = ArchiveFolder(url)
 
-    def scan(self, table: str, files: Iterable[ArchivedFile]) -> pl.LazyFrame:
+    def rows(
+        self, connection: Connection, table: Table, within: TimeRangeUs
+    ) -> tuple[datetime, pl.LazyFrame | None]:
+        """The end of the days that retention has dropped, and the rows of these days in a range.
+
+        They are those of the files and, already in memory, the late rows that are new to the archive.
+
+        Args:
+            connection: in a transaction with one snapshot, in which no raw rows are dropped.
+            table: a partitioned raw table.
+            within: of device time.
+        """
+        horizon = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S)
+        dropped_until = connection.execute(horizon).scalar_one_or_none()
+        view = archive_view(connection, self.folder, is_counted=False)
+        if dropped_until is None or view is None:
+            return BEGINNING, None
+        start_us = microseconds(BEGINNING) if within.start_us is None else within.start_us
+        until_us = microseconds(dropped_until)
+        end_us = until_us if within.end_us is None else min(within.end_us, until_us)
+        if start_us >= end_us:
+            return dropped_until, None
+        start, end = from_microseconds(start_us), from_microseconds(end_us)
+        archived = self._scan(table.name, view.files(table.name, start, end))
+        within_range = archived.filter(pl.col("ts") >= start, pl.col("ts") < end)
+        types = FRAMES[table.name].types()
+        late = _late_rows(view, table, start_us, end_us)
+        return dropped_until, pl.concat([within_range.select(list(types)), late.select(list(types)).lazy()])
+
+    def _scan(self, table: str, files: Iterable[ArchivedFile]) -> pl.LazyFrame:
         """The rows of some files of a table, in the files' order."""
         paths = [self._path(each.path) for each in files]
         if not paths:
@@ -44,9 +81,10 @@ class ArchiveScans:
         return options
 
 
-def manifest_of(text: str) -> Manifest:
-    return msgspec.json.decode(text, type=Manifest)
-
-
-def start_of(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+def _late_rows(view: ArchiveView, table: Table, start_us: int, end_us: int) -> pl.DataFrame:
+    """The rows of a range that came late and are new, with all columns."""
+    types = FRAMES[table.name].types()
+    values = view.late_values(start_us, end_us)
+    if values is None:
+        return pl.DataFrame(schema=dict(types))
+    return view.unarchived(table.name, Query(tuple, late_rows(table, names=tuple(types)), values))

@@ -8,24 +8,20 @@ from typing import Any
 
 import polars as pl
 import pytest
-from falcon import testing
 from hypothesis import HealthCheck, Phase, given, settings
 from polars.testing import assert_frame_equal
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy import delete as delete_from
 
 from analysis.database_grid import DatabaseGrid
 from ingest.decoding.messages import Received
 from ingest.storing.batch import Batch
 from jobs.archive.verifying import archived_range, rebuild_archived, verify_archived
-from jobs.archive.writing import archive_next_day
-from jobs.storage.retention import delete_raw_rows, drop_raw_days
 from schemas.archive.folder import ArchiveFolder
 from schemas.tables.history import load_history, network_history, ven_history
 from schemas.tables.raw import ven_telemetry
-from serving.app import create_app
 from serving.history import service
-from serving.routes import AppOptions
+from tests.integration.archived_days import archive, client_of, delete, drop
 from tests.integration.published import telemetry
 from tests.integration.whole_system import (
     EDGES,
@@ -89,38 +85,6 @@ def archived(system: WholeSystem, folder: ArchiveFolder) -> WholeSystem:
     assert system.client.simulate_post("/api/groups", json=members).status_code == 201
     archive(system.engine, folder)
     return system
-
-
-def client_of(system: WholeSystem, folder: ArchiveFolder) -> testing.TestClient:
-    options = AppOptions(loads_gone_after=None, archive=folder)
-    return testing.TestClient(create_app(system.engine, lambda: NOW, [], options))
-
-
-def archive(engine: Engine, folder: ArchiveFolder) -> None:
-    handled = 1
-    while handled:
-        with engine.begin() as connection:
-            handled = archive_next_day(connection, NOW, folder=folder, after=timedelta(0))
-
-
-def drop(engine: Engine, *, is_archived: bool = True) -> None:
-    """Let retention take all raw rows before 2024-07-09."""
-    assert raw_rows_before_the_9th(engine) > 0
-    with engine.begin() as connection:
-        drop_raw_days(connection, NOW, {0: DAY}, is_archived=is_archived)
-    delete(engine, is_archived=is_archived)
-    assert raw_rows_before_the_9th(engine) == 0
-
-
-def delete(engine: Engine, *, is_archived: bool = True) -> None:
-    with engine.begin() as connection:
-        delete_raw_rows(connection, NOW, {0: DAY}, is_archived=is_archived)
-
-
-def raw_rows_before_the_9th(engine: Engine) -> int:
-    count = select(func.count()).where(ven_telemetry.c.ts < datetime(2024, 7, 9, tzinfo=UTC))
-    with engine.connect() as connection:
-        return connection.execute(count).scalar_one()
 
 
 def answers(

@@ -1,18 +1,21 @@
 """Archived days as lazy frames: Polars reads only the columns and row groups in use."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import polars as pl
 from sqlalchemy import Connection, Table, select
 
+from analysis.arguments import choice
 from analysis.ranges import TimeRangeUs
 from schemas.archive.folder import ArchiveFolder
-from schemas.archive.manifest import ArchivedFile
+from schemas.archive.manifest import ArchivedFile, Manifest, manifest_path
 from schemas.db.queries import Query
 from schemas.tables import FRAMES
 from schemas.tables.history import RAW_S, horizons
+from schemas.tables.raw import PARTITIONED
 from schemas.times.instants import from_microseconds, microseconds
 from serving.history.archive import ArchiveView, archive_view
 from serving.history.late_queries import late_rows
@@ -53,13 +56,13 @@ class ArchiveScans:
         if start_us >= end_us:
             return dropped_until, None
         start, end = from_microseconds(start_us), from_microseconds(end_us)
-        archived = self._scan(table.name, view.files(table.name, start, end))
+        archived = self.scan(table.name, view.files(table.name, start, end))
         within_range = archived.filter(pl.col("ts") >= start, pl.col("ts") < end)
         types = FRAMES[table.name].types()
         late = _late_rows(view, table, start_us, end_us)
         return dropped_until, pl.concat([within_range.select(list(types)), late.select(list(types)).lazy()])
 
-    def _scan(self, table: str, files: Iterable[ArchivedFile]) -> pl.LazyFrame:
+    def scan(self, table: str, files: Iterable[ArchivedFile]) -> pl.LazyFrame:
         """The rows of some files of a table, in the files' order."""
         paths = [self._path(each.path) for each in files]
         if not paths:
@@ -79,6 +82,24 @@ class ArchiveScans:
             options["aws_endpoint_url"] = f"{scheme}://{parameters['endpoint_override']}"
             options["aws_allow_http"] = str(scheme == "http").lower()
         return options
+
+
+def archived_rows(url: str, table: str, start: date, end: date) -> pl.LazyFrame:
+    """The rows of an archive's days from `start` to before `end`, by the manifests in its folder, in UTC.
+
+    It needs no database, but does not have what came since the manifests were written: `grid.raw` has.
+
+    Raises:
+        ValueError: the archive has none of these days, or there is no such table.
+    """
+    choice("table", table, [each.name for each in PARTITIONED])
+    scans = ArchiveScans(url)
+    days = (start + timedelta(days=number) for number in range((end - start).days))
+    texts = (scans.folder.read(manifest_path(day)) for day in days)
+    manifests = [msgspec.json.decode(text, type=Manifest) for text in texts if text is not None]
+    if not manifests:
+        raise ValueError(f"{url} has no manifest of a day from {start} to before {end}")
+    return scans.scan(table, (file for each in manifests for file in each.of_table(table)))
 
 
 def _late_rows(view: ArchiveView, table: Table, start_us: int, end_us: int) -> pl.DataFrame:

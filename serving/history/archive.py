@@ -39,11 +39,11 @@ class ArchiveView(Struct, frozen=True):
 
     def rows(
         self, table: str, start_us: int | None, end_us: int, key: Mapping[str, object]
-    ) -> Mapping[str, list[object]]:
+    ) -> Mapping[str, str]:
         start, end = BEGINNING if start_us is None else from_microseconds(start_us), from_microseconds(end_us)
         within: list[Filter] = [("ts", ">=", start), ("ts", "<", end)]
         names = [name for name in FRAMES[table].types() if name in COLUMNS]
-        return _as_lists(self.archived(table, names, start, end, [*within, *_filters(key)]))
+        return _as_arrays(self.archived(table, names, start, end, [*within, *_filters(key)]))
 
     @property
     def has_late(self) -> bool:
@@ -64,8 +64,9 @@ class ArchiveView(Struct, frozen=True):
             "late_until": min(until, _midnight(max(days)) + DAY),
         }
 
-    def new_rows(self, table: str, late: Query[tuple[object, ...]]) -> Mapping[str, list[object]]:
-        return _as_lists(self.unarchived(table, late))
+    def new_rows(self, table: str, late: Query[tuple[object, ...]]) -> Mapping[str, str] | None:
+        rows = self.unarchived(table, late)
+        return None if rows.is_empty() else _as_arrays(rows)
 
     def unarchived(self, table: str, late: Query[tuple[object, ...]]) -> pl.DataFrame:
         """Return the late rows that are new: a sample with a report is if its report is, others by their key.
@@ -135,8 +136,19 @@ def _manifests(start: datetime, end: datetime) -> Select[object]:
     return days.order_by(day)
 
 
-def _as_lists(frame: pl.DataFrame) -> Mapping[str, list[object]]:
-    return {column.name: column.to_list() for column in frame}
+def _as_arrays(frame: pl.DataFrame) -> Mapping[str, str]:
+    """Return columns as PostgreSQL's arrays in text: of lists, psycopg would convert value by value."""
+    texts = frame.select(_as_text(column).fill_null("NULL").alias(column.name) for column in frame)
+    return {column.name: f"{{{','.join(column)}}}" for column in texts}
+
+
+def _as_text(column: pl.Series) -> pl.Expr:
+    if isinstance(column.dtype, pl.Datetime):
+        return pl.col(column.name).dt.strftime("%Y-%m-%d %H:%M:%S%.6f+00")
+    if column.dtype == pl.String:
+        escaped = pl.col(column.name).str.replace_all(r'(["\\])', r"\$1")
+        return pl.concat_str(pl.lit('"'), escaped, pl.lit('"'))
+    return pl.col(column.name).cast(pl.String)
 
 
 def _midnight(day: date) -> datetime:

@@ -262,6 +262,20 @@ def test_a_late_row_counts_at_once(archived: WholeSystem, folder: ArchiveFolder)
     assert_same_answers(check_late(archived, asked), before)
 
 
+def test_ids_of_any_kind_are_read_from_the_archive(system: WholeSystem, folder: ArchiveFolder) -> None:
+    """Archived rows are arrays in text, in which quotes, commas and braces have a meaning."""
+    system.client = client_of(system, folder)
+    ven_id, at = 'q"uo\\te, {é}', datetime(2024, 7, 8, 3, 7, 11, 250_000, tzinfo=UTC)
+    report = telemetry(ven_id, at, 1e-7, loads=[{"id": 'l"\\,}', "currentPowerKw": 0.3}])
+    system.ingest([Published(report.topic, report.payload)])
+    system.catch_up()
+    archive(system.engine, folder)
+    drop(system.engine)
+    for aggregate, every in (("sum", "7s"), ("energy", "5m")):
+        check_history(system, (at - timedelta(seconds=9), at), every, aggregate)
+        assert system.get("/vens/history", granularity=every, aggregate=aggregate)
+
+
 def test_the_job_alone_counts_late_rows_of_days_from_before_the_archive(
     system: WholeSystem, folder: ArchiveFolder
 ) -> None:

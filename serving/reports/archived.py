@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 from msgspec import Struct
@@ -15,7 +15,7 @@ from schemas.tables import FRAMES
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.raw import ven_load_samples
 from schemas.times.instants import MICROSECOND, from_microseconds, microseconds
-from schemas.times.time_ranges import DAY_S, TimeRange, widened, without
+from schemas.times.time_ranges import TimeRange, widened, without
 from serving.history.archive import BEGINNING, ArchiveView, archive_view
 from serving.history.late_queries import late_rows
 from serving.history.queries import since
@@ -23,6 +23,7 @@ from serving.page import NewestWithin
 from serving.reports import queries
 from serving.reports.queries import SAMPLE_COLUMNS
 
+DAY = timedelta(days=1)
 TABLE = ven_load_samples.name
 TYPES = {name: FRAMES[TABLE].types()[name] for name in SAMPLE_COLUMNS}
 
@@ -70,9 +71,8 @@ class DroppedSamples(Struct, frozen=True):
         return TimeRange(start.end, max(start.end, end.start))
 
     def _part_of(self, day: date) -> TimeRange:
-        at = datetime(day.year, day.month, day.day, tzinfo=self.within.start.tzinfo)
-        whole = widened(TimeRange(at, at + MICROSECOND), DAY_S)
-        return TimeRange(max(whole.start, self.within.start), min(whole.end, self.within.end))
+        midnight = datetime.combine(day, time(), UTC)
+        return TimeRange(max(midnight, self.within.start), min(midnight + DAY, self.within.end))
 
     def _archived(self, part: TimeRange) -> pl.DataFrame:
         within: list[Filter] = [("ts", ">=", part.start), ("ts", "<", part.end)]

@@ -72,7 +72,7 @@ class DatabaseGrid(Grid):
         self._reader = FleetReader(engine, clock, gone_after, site_zone)
         self._forecasts = ForecastReader(engine, clock, site_zone)
         self._of_one = LatestReader(ConnectionPool.for_engine(engine), clock, gone_after)
-        self.raw = RawTables(database_url_of(engine), zone, archive_url)
+        self.raw = RawTables(engine, zone, archive_url)
         self._archive = None if archive_url is None else ArchiveFolder(archive_url)
 
     @property

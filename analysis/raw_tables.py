@@ -10,17 +10,16 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
 from polars.io.plugins import register_io_source
-from sqlalchemy import JSON, Table, Text, cast, func, select
+from sqlalchemy import JSON, Engine, Table, Text, cast, func, select
 
-from analysis.archive import ArchiveScans, manifest_of, start_of
+from analysis.archive import BEGINNING, ArchiveScans
 from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
-from schemas.archive.manifest import ArchivedFile
+from schemas.db.connections import database_url_of
 from schemas.db.literals import sql_with_values
 from schemas.db.queries import Relation
 from schemas.tables import FRAMES, metadata
-from schemas.tables.archive import archived_days
 from schemas.tables.events import commands
 from schemas.tables.history import RAW_S, horizons
 from schemas.tables.ledger import ingest_batches, job_runs, rejected_messages
@@ -32,9 +31,10 @@ from schemas.tables.raw import (
     ven_telemetry,
 )
 from schemas.times.instants import from_microseconds
+from serving.db.reading import hold_raw, snapshot
 
 DAY = timedelta(days=1)
-BEGINNING, END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+END = datetime(9999, 12, 31, tzinfo=UTC)
 _EDGES = (
     "SELECT DISTINCT edge FROM raw_partitions('{}'), unnest(ARRAY[since, until]) AS edge"
     " WHERE NOT is_default AND isfinite(edge) ORDER BY edge"
@@ -45,11 +45,13 @@ class RawTables:
     """Tables of messages of VENs and their processing, with all columns, in the zone of the grid.
 
     Ranges are of device time for what VENs sent, of time of receipt for the rest, and end before their `end`.
-    With an archive, days that retention has dropped are read from its files.
+    With an archive, days that retention has dropped are read from its files, with the late rows that these do
+    not have yet: a frame has the state of when it was made.
     """
 
-    def __init__(self, database_url: str, zone: str, archive_url: str | None = None) -> None:
-        self._url = database_url
+    def __init__(self, engine: Engine, zone: str, archive_url: str | None = None) -> None:
+        self._engine = engine
+        self._url = database_url_of(engine)
         self._zone = zone
         self._archive = None if archive_url is None else ArchiveScans(archive_url)
 
@@ -120,22 +122,16 @@ class RawTables:
         instants = [name for name, kind in types.items() if isinstance(kind, pl.Datetime)]
         frame = register_io_source(source, schema=dict(types))
         if archived is not None:
-            frame = pl.concat([archived.select(list(types)), frame])
+            frame = pl.concat([archived, frame])
         return frame.with_columns(pl.col(instants).dt.convert_time_zone(self._zone))
 
     def _archived(self, table: Table, within: TimeRangeUs) -> tuple[datetime, pl.LazyFrame | None]:
-        """The end of the days that retention has dropped, and what the archive has of them in a range."""
+        """The end of the days that retention has dropped, and their rows in a range."""
         if self._archive is None:
             return BEGINNING, None
-        with self._connected() as connection:
-            dropped_until = _dropped_until(connection)
-            files = list(_archived_files(connection, table, dropped_until))
-        ts, rows = pl.col("ts"), self._archive.scan(table.name, files)
-        if within.start_us is not None:
-            rows = rows.filter(ts >= from_microseconds(within.start_us))
-        if within.end_us is not None:
-            rows = rows.filter(ts < from_microseconds(within.end_us))
-        return dropped_until, rows
+        with snapshot(self._engine) as connection:
+            hold_raw(connection)
+            return self._archive.rows(connection, table, within)
 
     def _days(
         self, table: Table, within: TimeRangeUs, connection: dbapi.Connection
@@ -164,15 +160,6 @@ def _dropped_until(connection: dbapi.Connection) -> datetime:
     frame = _fetch_from(connection, horizons, query)
     since: datetime = BEGINNING if frame.is_empty() else frame.item()
     return since
-
-
-def _archived_files(connection: dbapi.Connection, table: Table, until: datetime) -> Iterator[ArchivedFile]:
-    """The files of a raw table for the days before a time, oldest first."""
-    query = select(archived_days.c.day, cast(archived_days.c.manifest, Text).label("manifest"))
-    frame = _fetch_from(connection, archived_days, query.order_by(archived_days.c.day))
-    for day, manifest in frame.iter_rows():
-        if start_of(day) < until:
-            yield from manifest_of(manifest).of_table(table.name)
 
 
 def _extents(connection: dbapi.Connection, table: Table) -> Iterator[tuple[datetime, datetime]]:

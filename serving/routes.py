@@ -167,7 +167,7 @@ def _fleet_services(needs: Dependencies) -> FleetServices:
 def _fleet_resources(needs: Dependencies) -> Mapping[str, object]:
     """Return the resources of VENs, latest values, statistics, histories and forecasts."""
     primary, cache, fleet = needs.databases.primary, needs.state.cache, _fleet_services(needs)
-    latest, reports = fleet.latest, ReportReader(needs.databases.to_read)
+    latest, reports = fleet.latest, ReportReader(needs.databases.to_read, needs.options.archive)
     writer = FleetWriter(primary, needs.clock, latest)
     return {
         "/api/stats/network": NetworkResource(fleet.reader, cache),

@@ -1,4 +1,4 @@
-"""Adds late rows of dropped days to the summary, once each, as the lanes do for stored days.
+"""Adds late rows of archived days to the summary, once each, as the lanes do for stored days.
 
 Lanes ignore them, since only the archive can tell a new row from a redelivery. Half hours of forecasts are
 computed from raw rows in PostgreSQL, and stay unchanged.
@@ -9,9 +9,11 @@ from sqlalchemy import Connection
 
 from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import merging as merging_queries
-from jobs.summaries.lanes import network_buckets
+from jobs.summaries.lanes import network_buckets, write_latest_loads, write_latest_vens
+from jobs.summaries.models import TransitionFrame
 from jobs.summaries.rows import write
 from jobs.transforms.summaries.buckets import bucket_samples
+from jobs.transforms.summaries.latest import latest_loads, latest_vens
 from schemas.db import locks
 from schemas.tables.history import (
     NETWORK_RESOLUTIONS_S,
@@ -21,6 +23,15 @@ from schemas.tables.history import (
     stale_slots,
     ven_history,
 )
+
+
+def update_latest(
+    connection: Connection, reports: pl.DataFrame, samples: pl.DataFrame, descriptions: pl.DataFrame
+) -> None:
+    """Update the latest values by rows of the raw tables that are new to the archive."""
+    connection.execute(locks.shared(locks.lane("snapshot")))
+    write_latest_vens(connection, latest_vens(reports, pl.DataFrame(schema=TransitionFrame.types())))
+    write_latest_loads(connection, latest_loads(samples, descriptions))
 
 
 def count_rows(connection: Connection, reports: pl.DataFrame, samples: pl.DataFrame) -> None:

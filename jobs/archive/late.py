@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
-from jobs.archive.counting import count_rows
+from jobs.archive.counting import count_rows, update_latest
 from jobs.queries.storage import archive as queries
 from jobs.queries.summaries import merging as merging_queries
 from jobs.queries.summaries import pending as pending_queries
@@ -24,7 +24,7 @@ from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import ArchivedFile, Manifest, file_path
 from schemas.archive.parquet import read_rows, write_file
 from schemas.tables import FRAMES
-from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_telemetry
+from schemas.tables.raw import PARTITIONED, ven_load_descriptions, ven_load_samples, ven_telemetry
 from schemas.times.time_ranges import TimeRange
 
 ENTRY_KEY = ("ven_id", "load_id", "ts")
@@ -72,6 +72,7 @@ def add_late_rows(  # noqa: PLR0913 - what a step knows of its day
     weighed = _weighed(connection, folder, manifest, within, batch_ids)
     for table, rows in weighed.items():
         _refuse(connection, table, rows.conflicting, now)
+    update_latest(connection, *(weighed[table].new for table in PARTITIONED))
     if is_counted:
         count_rows(connection, weighed[ven_telemetry].new, weighed[ven_load_samples].new)
     tables = [_added(folder, manifest, table, rows.new) for table, rows in weighed.items()]

@@ -28,3 +28,11 @@ def readable_since(connection: Connection, folder: ArchiveFolder | None) -> date
     dropped_until: datetime | None = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
     archive = None if folder is None else queries.archive().first(connection)
     return dropped_until if dropped_until is None or archive is None else archive.since
+
+
+def compared_before(connection: Connection) -> datetime:
+    """Return the time before which late rows are compared with the archive before they have any effect.
+
+    It is `BEGINNING` while nothing was dropped, or without an archive.
+    """
+    return connection.execute(queries.compared_before()).scalar_one_or_none() or BEGINNING

@@ -20,6 +20,7 @@ from jobs.events.notifying import NO_BROKER, Notifier
 from jobs.events.records import DatabaseRecords, MeasuredEvent, Records
 from jobs.events.settlement_reports import SettlementReports
 from jobs.queries.events import settlement as settlement_queries
+from jobs.queries.storage import archive as archive_queries
 from jobs.queries.storage import retention as retention_queries
 from jobs.summaries.rows import append, fetch
 from jobs.transforms.events.performance import differ
@@ -247,9 +248,19 @@ def _is_touched(
     query = settlement_queries.changed_widths(event.event_id, looked_at - MARGIN, event.window.end)
     if connection.execute(query).scalar_one() or _is_weather_changed(connection, event, looked_at, rules):
         return True
+    return _have_rows_come(connection, counted, looked_at - MARGIN)
+
+
+def _have_rows_come(connection: Connection, counted: list[TimeRange], since: datetime) -> bool:
+    """Whether rows of some ranges may have come since a time; late ones of dropped days come when archived.
+
+    The summary has these when the archive has them, which may be long after they were received.
+    """
+    if connection.execute(archive_queries.has_new_versions(counted, since)).scalar_one():
+        return True
     reaches = ((pl.col("first_ts") < part.end) & (pl.col("last_ts") >= part.start) for part in counted)
     is_counted = pl.any_horizontal(*reaches)
-    return any(block.filter(is_counted).height for block in _arrivals(connection, looked_at - MARGIN))
+    return any(block.filter(is_counted).height for block in _arrivals(connection, since))
 
 
 def _is_weather_changed(

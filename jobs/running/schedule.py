@@ -213,7 +213,7 @@ def _measuring(cadence: Cadence) -> tuple[Job, ...]:
             "widths",
             3600,
             "learns the slot widths of VENs from the times of their reports",
-            (learn_slot_widths,),
+            (partial(learn_slot_widths, archive=archive),),
         ),
         Job(
             "forecast",

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import polars as pl
 from sqlalchemy import Connection
 
+from jobs.archive.progress import compared_before
 from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import merging as merging_queries
 from jobs.queries.summaries import summary as summary_queries
@@ -27,7 +28,7 @@ from jobs.summaries.rows import fetch, write
 from jobs.transforms.events.presence import skewed
 from jobs.transforms.summaries import totals
 from jobs.transforms.summaries.buckets import bucket_samples, coarsen
-from jobs.transforms.summaries.latest import latest_loads, latest_vens
+from jobs.transforms.summaries.latest import contacts, latest_loads, latest_vens
 from schemas.db import channels, locks
 from schemas.devices.load_values import GONE_AFTER
 from schemas.devices.totals import load_sums, ven_sums
@@ -42,7 +43,10 @@ SLOTS_AT_ONCE = 500
 
 
 def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
-    """Add claimed rows to the latest values and to network history; returns the number of rows read."""
+    """Add claimed rows to the latest values and to network history; returns the number of rows read.
+
+    Values of late rows of archived days are left to the job `archive`, which refuses conflicts among them.
+    """
     connection.execute(locks.shared(locks.lane("snapshot")))
     connection.execute(summary_queries.HOLD_RAW)
     claimed = claim(connection, "snapshot")
@@ -52,19 +56,13 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     transitions = claimed.read(raw.ven_statuses, TransitionFrame)
     samples = claimed.read(raw.ven_load_samples, raw.EntryFrame)
     descriptions = claimed.read(raw.ven_load_descriptions, raw.EntryFrame)
-    write(
-        connection,
-        latest_vens(reports, transitions),
-        snapshots.ven_snapshots,
-        merging_queries.merge_latest_vens,
-    )
     write(connection, skewed(reports), skewed_reports, merging_queries.insert_missing)
-    write(
-        connection,
-        latest_loads(samples, descriptions),
-        snapshots.load_snapshots,
-        merging_queries.merge_latest_loads,
-    )
+    compared = compared_before(connection)
+    write_latest_vens(connection, latest_vens(reports.filter(pl.col("ts") >= compared), transitions))
+    late = reports.filter(pl.col("ts") < compared)
+    write_latest_vens(connection, contacts(latest_vens(late, transitions.clear())))
+    timely = (entries.filter(pl.col("ts") >= compared) for entries in (samples, descriptions))
+    write_latest_loads(connection, latest_loads(*timely))
     write(
         connection,
         network_buckets(_countable(connection, reports)),
@@ -74,6 +72,14 @@ def consume_snapshot_batches(connection: Connection, _now: datetime) -> int:
     if not descriptions.is_empty():
         _mark_stale(connection, _countable(connection, descriptions).get_column("ts"))
     return claimed.rows
+
+
+def write_latest_vens(connection: Connection, latest: pl.DataFrame) -> None:
+    write(connection, latest, snapshots.ven_snapshots, merging_queries.merge_latest_vens)
+
+
+def write_latest_loads(connection: Connection, latest: pl.DataFrame) -> None:
+    write(connection, latest, snapshots.load_snapshots, merging_queries.merge_latest_loads)
 
 
 def network_buckets(reports: pl.DataFrame) -> pl.DataFrame:

@@ -10,16 +10,21 @@ from functools import cache
 from sqlalchemy import (
     ARRAY,
     CTE,
+    JSON,
     BigInteger,
+    Column,
     ColumnElement,
     Date,
     DateTime,
     FromClause,
+    Label,
     Select,
     Table,
+    Text,
     and_,
     bindparam,
     cast,
+    false,
     func,
     or_,
     select,
@@ -47,14 +52,17 @@ def archive() -> Select[datetime, int]:
 
 
 @cache
-def late_batches() -> Select[date, Sequence[int]]:
+def late_batches(*, is_counted: bool = True) -> Select[date, Sequence[int]]:
     """Select dropped days, and the batches that may have rows of them that the archive lacks.
 
     `caught_up_xact_id` of the archive is a parameter: by a joined one PostgreSQL would read all batches.
+
+    Args:
+        is_counted: only days whose late rows the summary will count: those since the archive began.
     """
     batch, archived = ingest_batches.c, archived_days.c
     day = func.unnest(DAYS_OF_BATCH).table_valued("day").render_derived().lateral()
-    return (
+    batches = (
         select(day.c.day, func.array_agg(batch.batch_id))
         .select_from(archives)
         .join(horizons, horizons.c.resolution_s == RAW_S)
@@ -62,10 +70,11 @@ def late_batches() -> Select[date, Sequence[int]]:
         .join(day, true())
         .outerjoin(archived_days, archived.day == day.c.day)
         .where(batch.xact_id < NEXT_XACT_ID, batch.first_ts < horizons.c.since)
-        .where(day.c.day < _utc_day(horizons.c.since), day.c.day >= _utc_day(archives.c.since))
+        .where(day.c.day < _utc_day(horizons.c.since))
         .where(or_(archived.day.is_(None), ~is_visible_in(archived.snapshot, batch.xact_id)))
         .group_by(day.c.day)
     )
+    return batches.where(day.c.day >= _utc_day(archives.c.since)) if is_counted else batches
 
 
 def _utc_day(midnight: ColumnElement[object]) -> ColumnElement[date]:
@@ -73,24 +82,39 @@ def _utc_day(midnight: ColumnElement[object]) -> ColumnElement[date]:
 
 
 @cache
-def late_rows(raw: Table, of: Sequence[str], by: Sequence[str], members: CTE | None) -> Relation:
+def late_rows(
+    raw: Table,
+    of: Sequence[str] = (),
+    by: Sequence[str] = (),
+    members: CTE | None = None,
+    names: Sequence[str] = COLUMNS,
+) -> Relation:
     """Select late rows of entities, each with `has_report`: whether its report came in the same batch.
 
     Args:
-        raw: `ven_telemetry` or `ven_load_samples`.
+        raw: a partitioned raw table.
         of: key columns that are parameters.
         by: key columns of the members.
         members: restricts to these, if given.
+        names: of columns; those that the table does not have are left out. JSON is selected as text.
     """
-    report, sample = ven_telemetry.alias("report"), raw is ven_load_samples
-    columns = [raw.c[name] for name in COLUMNS if name in raw.c]
-    has_report = report.c.ven_id.is_not(None) if sample else true()
+    report = ven_telemetry.alias("report")
+    has_report: ColumnElement[bool] = true() if raw is ven_telemetry else false()
     source: FromClause = raw
-    if sample:
+    if raw is ven_load_samples:
+        has_report = report.c.ven_id.is_not(None)
         same = [report.c[name] == raw.c[name] for name in ("ven_id", "ts", "batch_id")]
         source = raw.outerjoin(report, and_(*same, *_is_late(report)))
+    columns = (_selected(raw.c[name]) for name in names if name in raw.c)
     rows = select(*columns, has_report.label("has_report")).select_from(source)
     return rows.where(*of_entities(raw, of, by, members), *_is_late(raw))
+
+
+def _selected(column: Column[object]) -> ColumnElement[object] | Label[str]:
+    """Return a column; JSON as text."""
+    if isinstance(column.type, JSON):
+        return cast(column, Text).label(column.name)
+    return column
 
 
 def _is_late(raw: FromClause) -> list[ColumnElement[bool]]:

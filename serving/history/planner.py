@@ -42,14 +42,14 @@ class RawArchive(Protocol):
         """Return the values by which a statement selects late rows of a range; None if there are none."""
         ...
 
-    def new_rows(self, table: str, late: Query[tuple[object, ...]]) -> Mapping[str, list[object]]:
-        """Return the columns of those late rows whose keys the archive does not have."""
+    def new_rows(self, table: str, late: Query[tuple[object, ...]]) -> Mapping[str, str] | None:
+        """Return the columns of those late rows whose keys the archive does not have; None without any."""
         ...
 
     def rows(
         self, table: str, start_us: int | None, end_us: int, key: Mapping[str, object]
-    ) -> Mapping[str, list[object]]:
-        """Return the columns of a range's rows, for the VENs and loads of a key."""
+    ) -> Mapping[str, str]:
+        """Return the columns of a range's rows, as arrays in text, for the VENs and loads of a key."""
         ...
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
+    cast,
     column,
     false,
     func,
@@ -378,7 +379,7 @@ def _late_values(
         return {}
     query = late_queries.late_rows(series.raw, series.of, series.by, series.members)
     rows = request.archive.new_rows(series.raw.name, Query(tuple, query, {**key, **late}))
-    return {f"{LATE}_{column}": rows[column] for column in _columns_of(series)} if rows["ts"] else {}
+    return {} if rows is None else {f"{LATE}_{column}": rows[column] for column in _columns_of(series)}
 
 
 def _columns_of(series: Series) -> dict[str, ColumnType]:
@@ -518,9 +519,10 @@ def _late_states(series: Series, piece: PieceShape, width: Width) -> Relation:
 
 
 def _rows_of_arrays(series: Series, prefix: str) -> FromClause:
-    """Return rows whose columns are parameters."""
+    """Return rows whose columns are parameters: arrays in text."""
     columns = _columns_of(series)
-    arrays = [bindparam(f"{prefix}_{name}", type_=ARRAY(kind)) for name, kind in columns.items()]
+    texts = {name: bindparam(f"{prefix}_{name}", type_=Text()) for name in columns}
+    arrays = [cast(texts[name], ARRAY(kind)) for name, kind in columns.items()]
     named = (column(name, kind) for name, kind in columns.items())
     return func.unnest(*arrays).table_valued(*named).render_derived()
 

@@ -1,20 +1,42 @@
 """The SQL of samples of loads, of acknowledged commands, and of rejected messages."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Date,
+    FromClause,
+    Select,
+    and_,
+    cast,
+    column,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
 
-from schemas.db.queries import Query, fields_of
+from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables.events import commands
+from schemas.tables.history import SLOT_S, load_history
 from schemas.tables.ledger import rejected_messages
 from schemas.tables.raw import ven_load_samples
 from schemas.tables.registry import loads
 from schemas.tables.snapshots import load_snapshots
+from schemas.times.time_ranges import TimeRange
 from serving.page import NewestWithin
 
 SAMPLE = ven_load_samples.c
+SETTINGS = ("load_type", "name", "capacity_kw", "shed_capability_kw", "enabled", "priority")
+"""Columns of a sample that the load's current value replaces where they are missing."""
+
+SAMPLE_COLUMNS = ("load_id", "ts", "used_power_kw", "shed_power_kw", *SETTINGS)
 
 
 class SampleRow(NamedTuple):
@@ -45,27 +67,60 @@ class AcknowledgementRow(NamedTuple):
     acknowledgement: object
 
 
-def samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Query[SampleRow]:
-    """Select the newest samples of loads, newest first; missing fields are the load's current ones."""
-    latest, people = load_snapshots.c, loads.c
-    newest = (
-        select(ven_load_samples)
-        .where(*_of_loads(ven_id, load_id, within))
-        .order_by(SAMPLE.ts.desc(), SAMPLE.load_id.desc())
-        .limit(within.limit)
-        .subquery("sample")
-    )
-    sample = newest.c
-    names = ("load_type", "name", "capacity_kw", "shed_capability_kw", "enabled", "priority")
-    settings = [func.coalesce(sample[name], people[name], latest[name]).label(name) for name in names]
+def samples(
+    ven_id: str,
+    load_id: str | None,
+    within: NewestWithin,
+    archived: Mapping[str, list[object]] | None = None,
+) -> Query[SampleRow]:
+    """Select the newest samples of loads, newest first; missing fields are the load's current ones.
+
+    Args:
+        ven_id: of the loads.
+        load_id: of one load; None: all of the VEN.
+        within: range and limit.
+        archived: columns of further samples of these loads: `SAMPLE_COLUMNS`.
+    """
+    stored = _newest(ven_load_samples, within.limit, _of_loads(ven_id, load_id, within))
+    sample = (stored if archived is None else _with_archived(stored, archived, within.limit)).c
+    people, latest = loads.c, load_snapshots.c
+    settings = [func.coalesce(sample[name], people[name], latest[name]).label(name) for name in SETTINGS]
     rows = (
         select(sample.ts, sample.load_id, sample.used_power_kw, sample.shed_power_kw, *settings)
-        .select_from(newest)
-        .outerjoin(loads, and_(people.ven_id == sample.ven_id, people.load_id == sample.load_id))
-        .outerjoin(load_snapshots, and_(latest.ven_id == sample.ven_id, latest.load_id == sample.load_id))
+        .outerjoin(loads, and_(people.ven_id == ven_id, people.load_id == sample.load_id))
+        .outerjoin(load_snapshots, and_(latest.ven_id == ven_id, latest.load_id == sample.load_id))
         .order_by(sample.ts.desc(), sample.load_id.desc())
     )
     return Query(SampleRow, rows)
+
+
+def _newest(source: FromClause, limit: int, conditions: list[ColumnElement[bool]]) -> FromClause:
+    columns = (source.c[name] for name in SAMPLE_COLUMNS)
+    newest = select(*columns).where(*conditions).order_by(source.c.ts.desc(), source.c.load_id.desc())
+    return newest.limit(limit).subquery()
+
+
+def _with_archived(stored: FromClause, archived: Mapping[str, list[object]], limit: int) -> FromClause:
+    """Return the newest of stored samples and of samples in arrays."""
+    arrays = (literal(archived[name], ARRAY(SAMPLE[name].type)) for name in SAMPLE_COLUMNS)
+    named = (column(name, SAMPLE[name].type) for name in SAMPLE_COLUMNS)
+    rows = func.unnest(*arrays).table_valued(*named).render_derived()
+    both = (select(*(source.c[name] for name in SAMPLE_COLUMNS)) for source in (stored, rows))
+    return _newest(union_all(*both).subquery(), limit, [true()])
+
+
+def samples_by_day(ven_id: str, load_id: str | None, slots: TimeRange) -> Query[tuple[date, Decimal]]:
+    """Select the UTC days of a range of whole slots, and how many samples the summary counts in them."""
+    bucket = load_history.c
+    day = cast(func.timezone("UTC", bucket.bucket), Date).label("day")
+    of_load = [] if load_id is None else [bucket.load_id == load_id]
+    counts: Relation = (
+        select(day, func.sum(bucket.samples))
+        .where(bucket.ven_id == ven_id, *of_load, bucket.resolution_s == SLOT_S)
+        .where(bucket.bucket >= slots.start, bucket.bucket < slots.end)
+        .group_by(day)
+    )
+    return Query(tuple, counts)
 
 
 def count_samples(ven_id: str, load_id: str | None, within: NewestWithin) -> Select[int]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from msgspec import structs
 from sqlalchemy import Connection, Engine
 
 from schemas.api.reports import CircuitHistory, CircuitSnapshot, RejectedMessage, VenEvent
+from schemas.archive.folder import ArchiveFolder
 from schemas.times.rounding import rounded
 from serving.db.pending import constants_of_pending
 from serving.db.reading import hold_raw, snapshot
@@ -12,14 +14,16 @@ from serving.errors import NotFoundError, no_load, no_ven
 from serving.fleet import queries as fleet
 from serving.page import NewestWithin
 from serving.reports import queries
+from serving.reports.archived import dropped_samples
 from serving.reports.queries import AcknowledgementRow, RejectedRow, SampleRow
 
 
 class ReportReader:
     """Reads what VENs have reported over time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, archive: ArchiveFolder | None = None) -> None:
         self._engine = engine
+        self._archive = archive
 
     def circuits(self, ven_id: str, load_id: str | None, within: NewestWithin) -> CircuitHistory:
         """Return samples of one load or of all loads of a VEN, oldest first.
@@ -32,9 +36,20 @@ class ReportReader:
             _require_ven(connection, ven_id)
             if load_id is not None:
                 _require_load(connection, ven_id, load_id)
-            rows = queries.samples(ven_id, load_id, within).all(connection)
-            total = connection.execute(queries.count_samples(ven_id, load_id, within)).scalar_one()
+            rows, total = self._samples(connection, ven_id, load_id, within)
         return CircuitHistory(ven_id, load_id, [_circuit(row) for row in reversed(rows)], total)
+
+    def _samples(
+        self, connection: Connection, ven_id: str, load_id: str | None, within: NewestWithin
+    ) -> tuple[list[SampleRow], int]:
+        """Return the newest samples, newest first, and the number of all; also those of the archive."""
+        dropped = dropped_samples(connection, self._archive, ven_id, load_id, within)
+        hot = within if dropped is None else structs.replace(within, start=dropped.raw_since)
+        total = connection.execute(queries.count_samples(ven_id, load_id, hot)).scalar_one()
+        if dropped is None:
+            return queries.samples(ven_id, load_id, hot).all(connection), total
+        archived, more = dropped.newest(max(0, within.limit - total))
+        return queries.samples(ven_id, load_id, hot, archived).all(connection), total + more
 
     def events(self, ven_id: str, within: NewestWithin) -> list[VenEvent]:
         """Return the acknowledgements of a VEN, newest first.

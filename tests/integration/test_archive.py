@@ -334,11 +334,11 @@ def test_a_description_that_contradicts_the_archive_is_refused(
 
 
 @pytest.mark.usefixtures("dropped")
-def test_analysis_reads_on_in_the_archive(path: Path, database_url: str) -> None:
-    raw = RawTables(database_url, "UTC", path.as_uri())
+def test_analysis_reads_on_in_the_archive(engine: Engine, path: Path) -> None:
+    raw = RawTables(engine, "UTC", path.as_uri())
     frame = raw.telemetry().collect()
     assert frame.height == 3 * len(WEEK)
-    hot = RawTables(database_url, "UTC").telemetry().collect()
+    hot = RawTables(engine, "UTC").telemetry().collect()
     assert hot.height == 3 * 4
     assert frame.tail(hot.height).equals(hot)
     some = raw.load_samples(start=WEEK[6] + DAY, end=WEEK[2]).filter(pl.col("ven_id") == "a")
@@ -615,9 +615,7 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("week")
-def test_an_object_store(
-    engine: Engine, object_store: str, path: Path, database_url: str, store: Store
-) -> None:
+def test_an_object_store(engine: Engine, object_store: str, path: Path, store: Store) -> None:
     """The same bytes as on a disk, by the same steps; Polars reads them there."""
     folder = ArchiveFolder(object_store)
     archive(engine, folder)
@@ -626,7 +624,7 @@ def test_an_object_store(
     archive(engine, folder)
     with engine.connect() as connection:
         assert list(damages(connection, folder)) == []
-    frame = RawTables(database_url, "UTC", object_store).telemetry().collect()
+    frame = RawTables(engine, "UTC", object_store).telemetry().collect()
     assert frame.height == 3 * len(WEEK) + 1
     assert frame.filter(pl.col("ven_id") == "new").height == 1
     assert folder.read("archive.json") is not None

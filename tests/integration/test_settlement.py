@@ -7,31 +7,22 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import polars as pl
 import psycopg
 import pytest
 from falcon import testing
-from polars.testing import assert_frame_equal
-from sqlalchemy import Connection, Engine, insert
+from sqlalchemy import Engine, insert
 
 from ingest.decoding.messages import Received
 from ingest.storing.store import Store
-from jobs.archive.writing import archive_next_day
-from jobs.events.measuring import measurements
 from jobs.events.progress import CATCH_UP, Progress
-from jobs.events.records import DatabaseRecords, MeasuredEvent
-from jobs.queries.events import settlement as settlement_queries
 from jobs.running.runner import Runner
 from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
-from jobs.storage.retention import drop_raw_days
 from jobs.transforms.events.event_terms import start_delay
 from schemas.api.performance import EventPerformance
-from schemas.archive.folder import ArchiveFolder
 from schemas.db.channels import EVENTS
 from schemas.db.connections import engine_for
 from schemas.demand_response.baselines import BASELINES, GENERIC
@@ -455,45 +446,6 @@ def test_an_event_that_began_amid_a_slot_counts_only_its_samples(
     )
     assert actual_kw == pytest.approx(1.0)
     assert kwh == pytest.approx(2.0 * 6 / 60)
-
-
-def test_an_event_of_an_archived_day_is_measured_as_before(
-    store: Store, engine: Engine, at: At, connection: psycopg.Connection, tmp_path: Path
-) -> None:
-    """Its slots are cut, so that samples of the archive count; and all its other days are dropped, too."""
-    sixteen_days(store, "a", used_kw=3.0, shed_kw=0.0)
-    start, end = END + timedelta(minutes=4), END + timedelta(minutes=13)
-    minutes = [END + timedelta(minutes=n) for n in range(15)]
-    publish(store, [report("a", at_, 3.0 if at_ < start else 1.0, at_) for at_ in minutes])
-    make_event(engine, start_time=start, started_at=start, end_time=end, ended_at=end)
-    take_part(engine, "a")
-    at(SETTLED_AT).catch_up(LANES)
-    folder, now = ArchiveFolder((tmp_path / "archive").as_uri()), END + 4 * DAY
-    with engine.connect() as before:
-        expected = measured_vens(DatabaseRecords(before), event_of(before))
-    handled = 1
-    while handled:
-        with engine.begin() as archiving:
-            handled = archive_next_day(archiving, now, folder=folder, after=timedelta(0))
-    for _ in range(2):  # sixty partitions each
-        with engine.begin() as dropping:
-            assert drop_raw_days(dropping, now, {0: DAY}, is_archived=True) > 0
-    assert value(connection, "SELECT count(*) FROM ven_telemetry") == 0
-    with engine.connect() as after:
-        event = event_of(after)
-        found = measured_vens(DatabaseRecords(after, folder), event)
-        coarse = measured_vens(DatabaseRecords(after), event)
-    assert found.height == len(GENERIC)
-    assert_frame_equal(found, expected)
-    assert not found.equals(coarse)
-
-
-def measured_vens(records: DatabaseRecords, event: MeasuredEvent) -> pl.DataFrame:
-    return pl.concat([part.vens for part in measurements(records, event, Cadence().rules())])
-
-
-def event_of(connection: Connection) -> MeasuredEvent:
-    return MeasuredEvent.of(settlement_queries.ended_event("e").one(connection))
 
 
 def test_two_schedulers_settle_once(

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from jobs.running.runner import Runner
 from jobs.running.schedule import schedule
 from jobs.settings import Cadence
 from jobs.summaries.rebuild import rebuild, verify, whole_range
+from schemas.archive.folder import ArchiveFolder
 from schemas.times.time_ranges import TimeRange
 from serving.app import create_app
 from tests.examples import costly
+from tests.integration.archived_days import archive, drop
 from tests.integration.published import batch_of, rows, telemetry, value
 from tests.integration.recomputed import assert_energy_equals_a_rebuild
 from tests.integration.test_settlement import DAY, END, HOUR, LANES, SETTLEMENT, START, make_event, take_part
@@ -390,6 +393,25 @@ def test_a_width_is_learned_from_the_spacing_of_reports(
     assert energies(get, "/stats/network/history", *day) == {"00:00": 96.0}
     assert_energy_equals_a_rebuild(connection)
     assert learn(engine, NOW) == 0
+
+
+def test_a_width_is_learned_from_archived_days(
+    store: Store, engine: Engine, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    """Of PostgreSQL's days alone, the width began where retention had left the first report."""
+    slower = datetime(2024, 7, 7, 14, tzinfo=UTC)
+    store.write(batch_of(*reports("m", slower - DAY, slower, 5, 3.0), *reports("m", slower, NOW, 15, 3.0)))
+    catch_up(engine)
+    folder = ArchiveFolder(tmp_path.as_uri())
+    archive(engine, folder)
+    drop(engine)
+    [widths] = (
+        job
+        for job in schedule(Cadence.model_validate({"ARCHIVE_URL": tmp_path.as_uri()}))
+        if job.name == "widths"
+    )
+    assert Runner(engine, lambda: NOW).run(widths) == 1
+    assert rows(connection, "SELECT since, width_s FROM slot_widths") == [(slower, 900)]
 
 
 def test_a_meter_that_changes_amid_a_day_is_learned_from_then_on(

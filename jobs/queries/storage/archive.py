@@ -12,6 +12,7 @@ from sqlalchemy import (
     Text,
     Update,
     cast,
+    false,
     func,
     literal,
     or_,
@@ -24,6 +25,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.elements import TextClause
 
 from jobs.queries.storage import partitions as partition_queries
+from jobs.queries.storage import retention as retention_queries
 from jobs.queries.storage.partitions import OLDEST_XACT_ID
 from jobs.queries.summaries.summary import Scope, of_vens, within_range
 from schemas.archive.manifest import Manifest
@@ -31,7 +33,7 @@ from schemas.db.ledger import DAYS_OF_BATCH, NEXT_XACT_ID, is_visible_in
 from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables import Frame
 from schemas.tables.archive import archived_days, archives
-from schemas.tables.history import RAW_S, horizons
+from schemas.tables.history import RAW_S
 from schemas.tables.ledger import ingest_batches, rejected_messages
 from schemas.times.time_ranges import TimeRange
 
@@ -55,7 +57,7 @@ def archive() -> Query[ArchiveRow]:
 
 def begin_archive(until: datetime) -> Insert:
     """Create the archive. Transactions before the oldest running one are over: readers see their rows."""
-    dropped_until = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S).scalar_subquery()
+    dropped_until = retention_queries.horizon(RAW_S).scalar_subquery()
     return insert(archives).values(
         archive_id=cast(func.gen_random_uuid(), Text),
         since=func.coalesce(dropped_until, until),
@@ -71,6 +73,11 @@ def begin_again(until: datetime) -> Update:
 def forget_snapshots() -> Update:
     """Reset the snapshots of archived days, so that rows of any batch may be missing."""
     return update(archived_days).values(snapshot=EMPTY_SNAPSHOT)
+
+
+def compared_before() -> Select[datetime]:
+    """Select the horizon of raw rows if there is an archive."""
+    return retention_queries.horizon(RAW_S).where(select(archives.c.archive_id).exists())
 
 
 def is_of_this_server() -> Select[bool]:
@@ -123,6 +130,14 @@ def oldest_of(snapshot: str) -> int:
     return int(snapshot.partition(":")[0])
 
 
+def has_new_versions(days: Sequence[TimeRange], since: datetime) -> Select[bool]:
+    """Select whether an archived day of some ranges was written again since a time, because of late rows."""
+    written = archived_days.c
+    utc_days = (written.day.between(each.start.date(), each.end.date()) for each in days)
+    again = select(written.day).where(or_(false(), *utc_days), written.version > 1)
+    return select(again.where(written.archived_at > since).exists())
+
+
 class ArchivedDayRow(NamedTuple):
     """An archived day: see `ArchivedDayFrame`."""
 
@@ -151,7 +166,7 @@ def archived() -> Query[ArchivedDayRow]:
 def with_obsolete_files(before: datetime) -> Query[ArchivedDayRow]:
     """Select days with obsolete files; dropped ones only if their newest version is from before a time."""
     days, day = select(*fields_of(ArchivedDayRow, archived_days)), archived_days.c
-    dropped_until = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S).scalar_subquery()
+    dropped_until = retention_queries.horizon(RAW_S).scalar_subquery()
     is_held = func.coalesce(day.day >= cast(func.timezone("UTC", dropped_until), Date), true())
     return Query(
         ArchivedDayRow,

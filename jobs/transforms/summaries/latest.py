@@ -59,6 +59,13 @@ def latest_vens(telemetry: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame
     return reports.join(transitions, on="ven_id", how="full", coalesce=True).sort("ven_id")
 
 
+def contacts(latest: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of `ven_snapshots` with when reports were received, and without their values."""
+    kept = {*VENS.keys, *VENS.greatest}
+    values = ((name, dtype) for name, dtype in latest.schema.items() if name not in kept)
+    return latest.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in values)
+
+
 def latest_loads(samples: pl.DataFrame, descriptions: pl.DataFrame) -> pl.DataFrame:
     """Return each field of each load from the newest message that contains it, with that message's stamp.
 

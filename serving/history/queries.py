@@ -33,7 +33,6 @@ from sqlalchemy import (
     literal,
     select,
     true,
-    tuple_,
     union,
     union_all,
 )
@@ -354,10 +353,21 @@ def late_extent(
 
 
 def _late_extent(series: Series, points_per_sample: ColumnElement[int]) -> Relation:
+    """Select the extent of late rows, and their buckets of each entity times the points of a sample.
+
+    Citus plans a sub-query beside columns, not beside aggregates.
+    """
     rows = late_queries.late_rows(series.raw, series.of, series.by, series.members).subquery("late")
-    bucket, keys = floor(rows.c.ts, WIDTH), [rows.c[name] for name in _shown_keys(series)]
-    points = func.count(tuple_(bucket, *keys).distinct()) * points_per_sample
-    return select(func.min(rows.c.ts), func.max(rows.c.ts), points)
+    keys = [rows.c[name] for name in _shown_keys(series)]
+    instants = select(func.min(rows.c.ts).label("first"), func.max(rows.c.ts).label("last"))
+    each = instants.group_by(floor(rows.c.ts, WIDTH), *keys).subquery("each")
+    all_of = select(
+        func.min(each.c.first).label("first"),
+        func.max(each.c.last).label("last"),
+        func.count().label("buckets"),
+    )
+    found = all_of.select_from(each).subquery("found")
+    return select(found.c.first, found.c.last, found.c.buckets * points_per_sample)
 
 
 def sums(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:

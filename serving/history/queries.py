@@ -34,7 +34,6 @@ from sqlalchemy import (
     literal,
     select,
     true,
-    tuple_,
     union,
     union_all,
 )
@@ -249,25 +248,46 @@ def extent(
 
 @cache
 def _extent(series: Series) -> Relation:
-    parts = [_extent_of_buckets(series, resolution_s) for resolution_s in series.resolutions_s]
-    raw = series.raw
-    pending = select(func.min(raw.c.ts).label("first"), func.max(raw.c.ts).label("last")).where(
-        *_of(series, raw), *_is_pending(raw, series.lane)
-    )
-    parts.append(_of_each_member(series, pending))
-    every = union_all(*parts).subquery()
+    stored = [
+        each for resolution_s in series.resolutions_s for each in _edges_of_buckets(series, resolution_s)
+    ]
+    pending = _extent_of_each_member(series, _pending_instants(series))
+    every = union_all(*stored, pending).subquery()
     return select(func.min(every.c.first), func.max(every.c.last))
 
 
-def _extent_of_buckets(series: Series, resolution_s: int) -> Relation:
-    """Select the extent of buckets; samples lie anywhere in the finest, coarser ones count at their start."""
+def _edges_of_buckets(series: Series, resolution_s: int) -> Iterator[Relation]:
+    """Select the first and then the last bucket of each entity, each as an extent.
+
+    Samples lie anywhere in the finest bucket; coarser ones count at their start.
+    """
     table = series.buckets
-    last: ColumnElement[datetime] = func.max(table.c.bucket)
+    end: ColumnElement[datetime] = table.c.bucket
     if resolution_s == min(series.resolutions_s):
-        last += literal(timedelta(seconds=resolution_s) - MICROSECOND)
-    in_buckets = [table.c.resolution_s == resolution_s, *_of(series, table)]
-    extent = select(func.min(table.c.bucket).label("first"), last.label("last")).where(*in_buckets)
-    return _of_each_member(series, extent)
+        end += literal(timedelta(seconds=resolution_s) - MICROSECOND)
+    keys = [table.c[name] for name in series.by]
+    buckets = select(table.c.bucket.label("first"), end.label("last"), *keys)
+    in_buckets = buckets.where(table.c.resolution_s == resolution_s, *_of(series, table)).limit(1)
+    for edge in (table.c.bucket, table.c.bucket.desc()):
+        yield _extent_of_each_member(series, in_buckets.order_by(edge))
+
+
+def _extent_of_each_member(series: Series, rows: Relation) -> Relation:
+    """Select the extent of rows with `first`, `last` and the keys, for each member.
+
+    Citus plans a limit for each member only below a group.
+    """
+    of_one = rows if series.members is None else rows.correlate(series.members)
+    edges = of_one.subquery("edges")
+    extent = select(func.min(edges.c.first).label("first"), func.max(edges.c.last).label("last"))
+    return _of_each_member(series, extent.group_by(*(edges.c[name] for name in series.by)))
+
+
+def _pending_instants(series: Series) -> Relation:
+    raw = series.raw
+    keys = [raw.c[name] for name in series.by]
+    instants = select(raw.c.ts.label("first"), raw.c.ts.label("last"), *keys)
+    return instants.where(*_of(series, raw), *_is_pending(raw, series.lane))
 
 
 def points_at_most(
@@ -294,7 +314,7 @@ def _points_at_most(
     of_ven = (
         select(table.c.bucket, func.sum(table.c.samples).label("samples"))
         .where(table.c.resolution_s == part.resolution_s, *_of(series, table), *_within(table.c.bucket, part))
-        .group_by(table.c.bucket)
+        .group_by(table.c.bucket, *(table.c[name] for name in series.by))
     )
     of_vens = _of_each_member(series, of_ven).subquery("of_vens")
     is_apart = series.members is not None and not series.adds_members
@@ -334,10 +354,21 @@ def late_extent(
 
 
 def _late_extent(series: Series, points_per_sample: ColumnElement[int]) -> Relation:
+    """Select the extent of late rows, and their buckets of each entity times the points of a sample.
+
+    Citus plans a sub-query beside columns, not beside aggregates.
+    """
     rows = late_queries.late_rows(series.raw, series.of, series.by, series.members).subquery("late")
-    bucket, keys = floor(rows.c.ts, WIDTH), [rows.c[name] for name in _shown_keys(series)]
-    points = func.count(tuple_(bucket, *keys).distinct()) * points_per_sample
-    return select(func.min(rows.c.ts), func.max(rows.c.ts), points)
+    keys = [rows.c[name] for name in _shown_keys(series)]
+    instants = select(func.min(rows.c.ts).label("first"), func.max(rows.c.ts).label("last"))
+    each = instants.group_by(floor(rows.c.ts, WIDTH), *keys).subquery("each")
+    all_of = select(
+        func.min(each.c.first).label("first"),
+        func.max(each.c.last).label("last"),
+        func.count().label("buckets"),
+    )
+    found = all_of.select_from(each).subquery("found")
+    return select(found.c.first, found.c.last, found.c.buckets * points_per_sample)
 
 
 def sums(series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY) -> Query[BucketRow]:

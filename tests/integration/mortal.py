@@ -19,7 +19,7 @@ class Fuse:
         self.left -= 1
         if self.left == 0:
             with psycopg.connect(self._database_url, autocommit=True) as other:
-                other.execute("SELECT pg_terminate_backend(%s, 10000)", [connection.info.backend_pid])
+                other.execute("SELECT pg_terminate_backend(%s::int, 10000)", [connection.info.backend_pid])
 
 
 def mortal_connection(database_url: str, fuse: Fuse) -> psycopg.Connection:

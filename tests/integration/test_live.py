@@ -464,7 +464,7 @@ def test_a_listener_that_was_cut_off_comes_back(listened: MakeLive, connection: 
     listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
     until(lambda: len(rows(connection, listening)) == 1)
     [(before,)] = rows(connection, listening)
-    connection.execute("SELECT pg_terminate_backend(%s)", [before])
+    connection.execute("SELECT pg_terminate_backend(%s::int)", [before])
     write(connection, "ven-1", "online")
     assert read(stream, 1, "status")[0].data["venId"] == "ven-1"
     until(lambda: rows(connection, listening) not in ([], [(before,)]))

@@ -304,7 +304,9 @@ def test_partitions_in_a_schema_of_our_own(postgres: DatabaseServer, database_na
         theirs = "SELECT count(*) FROM pg_class WHERE relnamespace = 'neighbour'::regnamespace"
         before = value(admin, theirs)
         admin.execute("CREATE SCHEMA gridgate")
-        admin.execute(f"ALTER DATABASE {name} SET search_path = gridgate, neighbour, public".encode())
+        admin.execute(
+            f"ALTER DATABASE {admin.info.dbname} SET search_path = gridgate, neighbour, public".encode()
+        )
         migrate(url)
         engine = engine_for(url, "tests")
         live_in_a_schema(engine, url)

@@ -63,7 +63,7 @@ def test_each_query_has_its_rows_and_its_values(lines: ConnectionPool) -> None:
 def test_a_connection_that_has_died_is_replaced(lines: ConnectionPool, admin: psycopg.Connection) -> None:
     for _ in range(2):
         first = backend(lines)
-        admin.execute("SELECT pg_terminate_backend(%s, 10000)", [first])
+        admin.execute("SELECT pg_terminate_backend(%s::int, 10000)", [first])
         assert backend(lines) != first
 
 

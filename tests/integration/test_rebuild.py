@@ -105,16 +105,19 @@ def summary(connection: psycopg.Connection) -> dict[str, list[tuple[Any, ...]]]:
     return {table: sorted(rows(connection, f"SELECT * FROM {table}"), key=str) for table in SUMMARY}
 
 
+def row_versions(connection: psycopg.Connection) -> list[list[tuple[Any, ...]]]:
+    return [sorted(rows(connection, f"SELECT ctid, xmin FROM {table}")) for table in SUMMARY]
+
+
 @pytest.mark.usefixtures("full")
 def test_a_right_summary_is_found_right_and_left_alone(
     engine: Engine, connection: psycopg.Connection
 ) -> None:
-    before = summary(connection)
-    versions = [rows(connection, f"SELECT ctid, xmin FROM {table}") for table in SUMMARY]
+    before, versions = summary(connection), row_versions(connection)
     assert differences(engine) == []
     assert mend(engine) == 0
     assert summary(connection) == before
-    assert [rows(connection, f"SELECT ctid, xmin FROM {table}") for table in SUMMARY] == versions
+    assert row_versions(connection) == versions
 
 
 DAMAGE = {

@@ -47,15 +47,13 @@ from schemas.db.clock import DatabaseClock, StepDetector
 from schemas.db.connections import connect
 from schemas.db.watching import DatabaseWatch
 from schemas.programs.command_line import print_warning, program_parser
+from schemas.programs.cores import processes_for
 from schemas.programs.exits import cannot_listen, end_with_failure, run_program
 from schemas.programs.logs import configure_logs
 from schemas.programs.monitoring import Trouble, first_trouble, serve_monitoring
 from schemas.programs.settings import ProgramSettings
 from schemas.programs.variables import warn_of_unknown_variables
 from schemas.tables.ledger import REPLAY
-
-MOST_WORKERS_BY_DEFAULT = 4
-"""Each is a process and a connection; more of them were not measured."""
 
 GARBAGE_THRESHOLDS = (100_000, 20, 20)
 """New objects before a collection of them; collections before one of older objects."""
@@ -152,7 +150,7 @@ def _serve() -> None:
     metrics = IngestMetrics(database.clock)
     on_change = partial(_mark, metrics, settings.ready_file)
     subscriber = Subscriber(settings, database.clock, on_change, metrics.session_lost)
-    if _workers(settings) == 1:
+    if processes_for(settings.workers) == 1:
         worker = _worker(settings, database.connect, subscriber, metrics, stopping)
         run, troubles = worker.run, [database.watch.trouble, metrics.trouble]
     else:
@@ -168,12 +166,6 @@ def _serve() -> None:
         _notifying(settings, database),
     ):
         _work(subscriber, run, stopping, monitoring if settings.http_port else None)
-
-
-def _workers(settings: IngestSettings) -> int:
-    """Return the number of writers: by default one a CPU that this process may use, up to a limit."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return settings.workers or min(cores, MOST_WORKERS_BY_DEFAULT)
 
 
 SideWork = AbstractContextManager[object]
@@ -277,7 +269,7 @@ def _pool(
     stopping: threading.Event,
 ) -> WriterPool:
     """Return several writer processes, which share the broker's receive maximum."""
-    count = _workers(settings)
+    count = processes_for(settings.workers)
     context = WriterContext(
         subscriber,
         _launch_writer,

@@ -64,6 +64,7 @@ class StackPrograms:
     def serving(self) -> LocalProgram:
         port = self._options.http_port
         settings = {"HTTP_HOST": HOST, "HTTP_PORT": str(port), "HTTP_AUTH": "off", "HTTP_FINISH_S": "4"}
+        settings |= {"HTTP_WORKERS": "1"}  # enough for some pages
         settings |= _EVENT_LIMITS | self._openadr_mqtt() | {"OPENADR_MQTT_AUTHENTICATION": "ANONYMOUS"}
         if self._options.cors_origins:
             settings["CORS_ORIGINS"] = ",".join(self._options.cors_origins)

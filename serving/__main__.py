@@ -26,7 +26,7 @@ from schemas.programs.exits import cannot_listen, run_program
 from schemas.programs.logs import configure_logs
 from schemas.programs.settings import CredentialSettings, ProgramSettings
 from schemas.programs.variables import warn_of_unknown_variables
-from serving.app import api_document, create_app
+from serving.app import api_document, buckets_of, create_app
 from serving.auth.keys import Keyring, KeyStore
 from serving.cache.generation import ChangeCounter
 from serving.cli import Output, add_commands, run_command
@@ -36,6 +36,7 @@ from serving.fleet_cli import add_fleet_commands, run_fleet_command
 from serving.http.monitoring import METRICS_DIRECTORY, AccessLog, RequestMetrics, SqlClock
 from serving.http.openapi import as_yaml
 from serving.http.representation import App
+from serving.live.places import StreamPlaces
 from serving.openadr.auth.clients import ClientStore, RevokedClients
 from serving.openadr.auth.outside_tokens import OutsideTokens
 from serving.openadr.auth.tokens import SigningKeys, Tokens
@@ -44,10 +45,8 @@ from serving.server import serve
 from serving.settings import ServingSettings
 from serving.worker_state import WorkerState
 
-CHANGES_FILE = "changes"
+CHANGES_FILE, BUCKETS_FILE = "changes", "buckets"
 FLEET_COMMANDS = ("vens", "credentials")
-SPARE_CONNECTIONS = 10
-"""Connections beyond one for each thread: for streamed responses, and for background work."""
 
 
 class AdministrationSettings(ProgramSettings, CredentialSettings):
@@ -70,7 +69,10 @@ def application(at_stop: ExitStack) -> App:
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     reader = FleetReader(engine, clock, settings.loads_gone_after(), settings.time_zone)
-    state = WorkerState(engine, reader, settings.stream_clients, settings.stream_heartbeat_s, _changes())
+    places = StreamPlaces(settings.stream_clients, _shared_directory())
+    state = WorkerState(
+        engine, reader, places, settings.stream_heartbeat_s, ChangeCounter(_shared_file(CHANGES_FILE))
+    )
     keyring = Keyring(KeyStore(engine), clock, state.hub.wake_streams)
     at_stop.callback(state.hub.close)
     other_channels = {KEYS: keyring.refresh} if settings.policy.needs_keys else {}
@@ -97,6 +99,7 @@ def application(at_stop: ExitStack) -> App:
         access_log=access_log,
         databases=databases,
         openadr_tokens=_openadr_tokens(engine, clock, settings),
+        buckets=buckets_of(settings.policy, time.monotonic, _shared_file(BUCKETS_FILE)),
     )
 
 
@@ -123,6 +126,7 @@ def _options(settings: ServingSettings) -> AppOptions:
         None if settings.archive_url is None else ArchiveFolder(settings.archive_url),
         settings.password_key(),
         settings.mqtt_binding,
+        settings.share.short_queries,
     )
 
 
@@ -141,7 +145,7 @@ def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor
     return engine_for(
         database_url,
         "serving",
-        pool_size=settings.http_threads + SPARE_CONNECTIONS,
+        pool_size=settings.share.pool_size,
         overflow=0,
         monitor=monitor,
         statement_timeout=timeout(settings.http_query_timeout_s),
@@ -149,14 +153,14 @@ def _engine(database_url: str, settings: ServingSettings, monitor: AnswerMonitor
 
 
 def _shared_directory() -> Path | None:
-    """Return the directory in which the worker processes share metrics and the counter of changes."""
+    """Return the directory in which the worker processes share metrics, changes, rates and live streams."""
     directory = os.environ.get(METRICS_DIRECTORY)
     return None if directory is None else Path(directory)
 
 
-def _changes() -> ChangeCounter:
+def _shared_file(name: str) -> Path | None:
     directory = _shared_directory()
-    return ChangeCounter(None if directory is None else directory / CHANGES_FILE)
+    return None if directory is None else directory / name
 
 
 def _report(metrics: RequestMetrics) -> Callable[[int, float], None]:

@@ -1,7 +1,9 @@
 """The WSGI application: its middleware and its resources."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import falcon
 from sqlalchemy import Engine
@@ -55,10 +57,11 @@ def create_app(  # noqa: PLR0913 - the composition root
     access_log: AccessLog | None = None,
     databases: Databases | None = None,
     openadr_tokens: Tokens | None = None,
+    buckets: TokenBuckets | None = None,
 ) -> App:
     """Return the application of the whole API, with keys if the policy requires them.
 
-    `state` and `keyring` are passed if a listener keeps them up to date.
+    `state` and `keyring` are passed if a listener keeps them up to date, `buckets` if processes share them.
     """
     state = state or WorkerState(
         engine, FleetReader(engine, clock, options.loads_gone_after, options.time_zone)
@@ -66,8 +69,14 @@ def create_app(  # noqa: PLR0913 - the composition root
     access_log = access_log or AccessLog(RequestMetrics(), SqlClock())
     databases = databases or Databases(engine)
     tokens = openadr_tokens or _tokens(engine, clock)
-    openadr_access = OpenAdrAccess(tokens, _buckets(options.policy), clock)
-    auth = _auth(engine, clock, allowed_origins, options.policy, keyring, openadr_access)
+    buckets = buckets or buckets_of(options.policy, lambda: clock().timestamp())
+    auth = AuthMiddleware(
+        (keyring or Keyring(KeyStore(engine), clock)) if options.policy.needs_keys else None,
+        buckets,
+        _same_origin(allowed_origins, options.policy),
+        Auditor(AuditLog(engine, clock), options.policy),
+        OpenAdrAccess(tokens, buckets).authorize,
+    )
     app = App(middleware=[access_log])
     _add_middleware(app, engine, state, auth, allowed_origins, options.policy)
     app.fast_path, app.fast_paths = FastPath(state.cache, auth, access_log), CACHED_PATHS
@@ -135,26 +144,13 @@ def _tokens(engine: Engine, clock: Clock) -> Tokens:
     return Tokens(SigningKeys(engine, clock), RevokedClients(ClientStore(engine), clock), clock)
 
 
-def _buckets(policy: Policy) -> TokenBuckets | None:
-    return TokenBuckets(policy.rate_per_s, policy.rate_burst) if policy.rate_per_s else None
+def buckets_of(policy: Policy, clock_s: Callable[[], float], file: Path | None = None) -> TokenBuckets | None:
+    """Return the buckets of a policy, of keys as of OpenADR's clients; None if it has no rate."""
+    return TokenBuckets(policy.rate_per_s, policy.rate_burst, clock_s, file) if policy.rate_per_s else None
 
 
-def _auth(
-    engine: Engine,
-    clock: Clock,
-    allowed_origins: list[str],
-    policy: Policy,
-    keyring: Keyring | None,
-    openadr_access: OpenAdrAccess,
-) -> AuthMiddleware:
-    return AuthMiddleware(
-        (keyring or Keyring(KeyStore(engine), clock)) if policy.needs_keys else None,
-        _buckets(policy),
-        SameOrigin(allowed_origins, is_local_only=policy.is_local_only, page_ports=policy.page_ports),
-        Auditor(AuditLog(engine, clock), policy),
-        clock,
-        openadr_access.authorize,
-    )
+def _same_origin(allowed_origins: list[str], policy: Policy) -> SameOrigin:
+    return SameOrigin(allowed_origins, is_local_only=policy.is_local_only, page_ports=policy.page_ports)
 
 
 def _allow_origins(app: App, allowed_origins: list[str]) -> None:

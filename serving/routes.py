@@ -16,6 +16,7 @@ from serving.auth.keys import KeyStore
 from serving.commands.service import CommandReader, CommandWriter
 from serving.db.engines import Databases, timeout
 from serving.db.pool import ConnectionPool
+from serving.db.worker_share import SHORT_QUERIES
 from serving.events.deliveries.baseline_series import BaselineSeriesReader
 from serving.events.deliveries.baselines import baseline_methods
 from serving.events.deliveries.performance import PerformanceReader
@@ -108,6 +109,8 @@ class AppOptions(Struct, frozen=True):
     credentials_key: bytes | None = None
     """Key that seals passwords of VENs in the outbox; without it VENs get no passwords."""
     openadr_mqtt: MqttBinding | None = None
+    short_queries: int = SHORT_QUERIES
+    """Most concurrent short queries of a process."""
 
 
 DEFAULT_OPTIONS = AppOptions()
@@ -280,5 +283,6 @@ def pool_for(engine: Engine, needs: Dependencies) -> ConnectionPool:
     return ConnectionPool.for_engine(
         engine,
         needs.access_log.sql_clock.add,
+        needs.options.short_queries,
         statement_timeout=timeout(needs.databases.query_timeout_s),
     )

@@ -48,7 +48,7 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
         interface=Interfaces.ASGINL,
         address=settings.http_host,
         port=settings.http_port,
-        workers=settings.http_workers,
+        workers=settings.workers,
         # In this mode the timeout also applies to a connection that has sent nothing yet.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
@@ -62,7 +62,7 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
     server.on_startup(lambda: _start_heartbeat(server, settings.http_finish_s + KILLS_WITHIN_S))
     try:
         # Each live stream occupies a thread, which waits.
-        threads = settings.http_threads + settings.stream_clients
+        threads = settings.share.requests + settings.stream_clients
         server.serve(target_loader=partial(_load_in_worker, make_application, threads), wrap_loader=False)
     finally:
         signal.setitimer(

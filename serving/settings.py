@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, FilePath, ValidationInfo, field_vali
 
 from schemas.baseline_model.settings import CalendarSettings
 from schemas.openadr import MqttAuthentication, MqttBinding, authentication
+from schemas.programs.cores import processes_for
 from schemas.programs.settings import (
     Address,
     ArchiveSettings,
@@ -21,6 +22,7 @@ from schemas.programs.settings import (
     WebhookSettings,
     listed,
 )
+from serving.db.worker_share import WorkerShare, share_of
 from serving.events.rules import EventRules
 from serving.history.limits import MAX_POINTS
 from serving.openadr.auth import outside_tokens
@@ -68,9 +70,17 @@ class ServingSettings(
     http_port: int = Field(
         8000, ge=1, le=65_535, validation_alias="HTTP_PORT", description="port to listen on"
     )
-    http_workers: int = Field(1, ge=1, validation_alias="HTTP_WORKERS", description="worker processes")
+    http_workers: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="HTTP_WORKERS",
+        description="worker processes; default: one a core, at most four",
+    )
     http_threads: int = Field(
-        8, ge=1, validation_alias="HTTP_THREADS", description="most concurrent requests of one worker"
+        8,
+        ge=1,
+        validation_alias="HTTP_THREADS",
+        description="most concurrent requests of all workers; each has a share of them, at least four",
     )
     http_max_points: int = Field(
         MAX_POINTS,
@@ -102,7 +112,7 @@ class ServingSettings(
         ge=0,
         le=10_000,
         validation_alias="HTTP_STREAM_CLIENTS",
-        description="most live streams of one worker; beyond is a 503",
+        description="most live streams of all workers; beyond is a 503",
     )
     stream_heartbeat_s: float = Field(
         15,
@@ -145,7 +155,7 @@ class ServingSettings(
         ge=0,
         le=1_000_000,
         validation_alias="HTTP_RATE_PER_S",
-        description="requests per second of one key in each worker process; 0: no limit",
+        description="requests per second of one key; 0: no limit",
     )
     http_rate_burst: int = Field(
         200,
@@ -249,11 +259,19 @@ class ServingSettings(
         return policy
 
     @property
+    def workers(self) -> int:
+        return processes_for(self.http_workers)
+
+    @property
+    def share(self) -> WorkerShare:
+        return share_of(self.http_threads, self.workers)
+
+    @property
     def policy(self) -> Policy:
         return Policy(
             needs_keys=self.http_auth == "keys",
             max_body_bytes=self.http_max_body_bytes,
-            bodies_at_once=self.http_threads,
+            bodies_at_once=self.share.requests,
             rate_per_s=self.http_rate_per_s,
             rate_burst=self.http_rate_burst,
             is_local_only=self.http_auth == "off",

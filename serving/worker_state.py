@@ -14,6 +14,7 @@ from serving.cache.response_cache import ResponseCache
 from serving.fleet.reader import FleetReader
 from serving.http.responses import encode
 from serving.live.hub import LiveHub
+from serving.live.places import StreamPlaces
 from serving.page import Page
 
 POLL_EVERY_S = 2.0
@@ -32,12 +33,12 @@ class WorkerState:
         self,
         engine: Engine,
         reader: FleetReader,
-        stream_clients: int = 64,
+        places: StreamPlaces | None = None,
         stream_heartbeat_s: float = 15,
         changes: ChangeCounter | None = None,
     ) -> None:
         changes = changes or ChangeCounter()
-        self.hub = LiveHub(engine, reader.network, stream_clients, stream_heartbeat_s)
+        self.hub = LiveHub(engine, reader.network, places or StreamPlaces(), stream_heartbeat_s)
         builders = {
             "network": lambda: encode(reader.network()),
             "load types": lambda: encode(reader.load_types()),

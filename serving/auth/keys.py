@@ -59,7 +59,10 @@ FRESH_FOR = timedelta(seconds=2)
 
 MISSES_PER_S = 5.0
 MISSES_AT_ONCE = 20
-"""Shortest time between reads for unknown keys: a key may be new, but guesses must not cause reads."""
+"""Shortest time between reads for unknown keys: a key may be new, but guesses must not cause reads.
+
+Each process has this rate: its reads are for its own cache.
+"""
 
 SESSION_LASTS = timedelta(hours=12)
 
@@ -215,7 +218,7 @@ class Keyring:
         self._lock = threading.Lock()
         self._valid: dict[tuple[str, str], _ValidSecret] = {}
         self._read_at: datetime | None = None
-        self._misses = TokenBuckets(MISSES_PER_S, MISSES_AT_ONCE)
+        self._misses = TokenBuckets(MISSES_PER_S, MISSES_AT_ONCE, lambda: clock().timestamp(), buckets=1)
 
     def caller(self, text: str) -> Caller | None:
         """Return the caller with this secret; None if it is not valid."""
@@ -224,7 +227,7 @@ class Keyring:
             return None
         self._read_if_stale()
         keyring_id = (secret.kind, secret.public_id)
-        if keyring_id not in self._valid and self._misses.take("", self._clock().timestamp()).is_granted:
+        if keyring_id not in self._valid and self._misses.take("").is_granted:
             self.refresh()
         return self._caller_with(secret)
 

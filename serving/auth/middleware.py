@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from wsgiref.types import WSGIEnvironment
 
 import falcon
@@ -40,14 +39,12 @@ class AuthMiddleware:
         buckets: TokenBuckets | None,
         same_origin: SameOrigin,
         auditor: Auditor,
-        clock: Callable[[], datetime],
         authorize_openadr: Authorize,
     ) -> None:
         self._keyring = keyring
         self._buckets = buckets
         self._same_origin = same_origin
         self._auditor = auditor
-        self._clock = clock
         self._authorize_openadr = authorize_openadr
 
     def process_request(self, request: Request, response: Response) -> None:
@@ -100,7 +97,7 @@ class AuthMiddleware:
         caller = None if secret is None else self._keyring.caller_in_memory(secret)
         if caller is None or self._buckets is None:
             return None if caller is None else []
-        grant = self._take(self._buckets, caller)
+        grant = self._buckets.take(str(caller.key_id))
         headers = zip(RATE_HEADERS, (self._buckets.policy, _rate_limit(grant)), strict=True)
         return list(headers) if grant.is_granted else None
 
@@ -116,7 +113,7 @@ class AuthMiddleware:
             require_operator(request)
 
     def _limit_rate(self, buckets: TokenBuckets, caller: Caller, response: Response) -> None:
-        grant = self._take(buckets, caller)
+        grant = buckets.take(str(caller.key_id))
         response.set_header("RateLimit-Policy", buckets.policy)
         response.set_header("RateLimit", _rate_limit(grant))
         if not grant.is_granted:
@@ -124,9 +121,6 @@ class AuthMiddleware:
                 description=f"The key {caller.name!r} calls more often than it may ({buckets.policy}).",
                 retry_after=math.ceil(grant.next_in_s),
             )
-
-    def _take(self, buckets: TokenBuckets, caller: Caller) -> Grant:
-        return buckets.take(str(caller.key_id), self._clock().timestamp())
 
 
 def secret_in(env: WSGIEnvironment) -> str | None:

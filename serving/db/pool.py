@@ -22,9 +22,7 @@ from sqlalchemy.exc import TimeoutError  # noqa: A004 - as its own pools raise i
 from schemas.db.connections import connect, database_url_of, monitor_of
 from schemas.db.queries import Query, RowT
 from serving.db.statements import side_by_side, text_for
-
-POOL_SIZE = 3
-"""Most concurrent queries of one process; more would only compete for processors."""
+from serving.db.worker_share import SHORT_QUERIES
 
 WAIT_TIMEOUT_S = 10.0
 """How long a request waits for a connection before it fails."""
@@ -50,7 +48,7 @@ class ConnectionPool:
         self,
         connect: Callable[[], psycopg.Connection],
         on_query: Callable[[float], None] = _ignore,
-        size: int = POOL_SIZE,
+        size: int = SHORT_QUERIES,
         wait_timeout_s: float = WAIT_TIMEOUT_S,
     ) -> None:
         self._on_query = on_query
@@ -61,7 +59,11 @@ class ConnectionPool:
 
     @classmethod
     def for_engine(
-        cls, engine: Engine, on_query: Callable[[float], None] = _ignore, **session: str
+        cls,
+        engine: Engine,
+        on_query: Callable[[float], None] = _ignore,
+        size: int = SHORT_QUERIES,
+        **session: str,
     ) -> "ConnectionPool":
         """Return a pool for the database of an engine, closed with it. `on_query` gets the seconds of each
         query.
@@ -70,7 +72,7 @@ class ConnectionPool:
         """
         monitor = monitor_of(engine)
         url = database_url_of(engine)
-        pool = cls(lambda: connect(url, "serving", monitor=monitor, **SESSION, **session), on_query)
+        pool = cls(lambda: connect(url, "serving", monitor=monitor, **SESSION, **session), on_query, size)
         event.listen(engine, "engine_disposed", lambda _: pool.close())
         return pool
 

@@ -5,7 +5,7 @@ only here.
 """
 
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Self
@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from schemas.api.statistics import NetworkStats
 from serving.errors import TooManyStreamsError
 from serving.live.changes import Change, ChangeLog, Extent, StreamPosition, encode, message
+from serving.live.places import StreamPlaces
 
 RECENT = 2_000
 """Recent changes cached by each process; clients that are further behind read the database."""
@@ -35,15 +36,13 @@ class LiveHub:
         self,
         engine: Engine,
         read_network: Callable[[], NetworkStats],
-        most_clients: int = 64,
+        places: StreamPlaces,
         heartbeat_s: float = 15,
     ) -> None:
         self.clients = 0
         self._changes = ChangeLog(engine)
         self._read_network = read_network
-        self._most_clients = most_clients
-        self._most_of_a_key = max(1, most_clients - most_clients // 4)
-        self._streams_of = Counter[str | None]()
+        self._places = places
         self._heartbeat_s = heartbeat_s
         self._refreshing = threading.Lock()
         self._changed = threading.Condition()
@@ -120,16 +119,16 @@ class LiveHub:
         Raises:
             TooManyStreamsError: the limit of streams is reached.
         """
-        self._enter(holder)
+        place = self._enter(holder)
         try:
             log_number, wakes, extent = self._log_number, self._wakes, self._changes.extent()
             missed = last is not None and not self._changes.can_resume(last, extent)
             network = self._network or encode(self._read_network())
         except BaseException:
-            self.leave(holder)
+            self.leave(place)
             raise
         start = extent.newest if last is None or missed else last
-        stream = LiveStream(self, start, network, log_number, holder, wakes)
+        stream = LiveStream(self, start, network, log_number, place, wakes)
         if missed:
             stream.reset(extent)
         return stream
@@ -137,26 +136,18 @@ class LiveHub:
     def extent(self) -> Extent:
         return self._changes.extent()
 
-    def _enter(self, holder: str | None) -> None:
+    def _enter(self, holder: str | None) -> int:
         with self._changed:
             if self._closed:
                 raise TooManyStreamsError("This server is stopping, and opens no more live streams.")
-            if self.clients >= self._most_clients:
-                raise TooManyStreamsError(
-                    f"There are {self._most_clients} live streams already, the most that this takes."
-                )
-            if holder is not None and self._streams_of[holder] >= self._most_of_a_key:
-                raise TooManyStreamsError(
-                    f"This key has {self._most_of_a_key} of {self._most_clients} live streams open, the most"
-                    " that one key may have."
-                )
+            place = self._places.enter(holder)
             self.clients += 1
-            self._streams_of[holder] += 1
+            return place
 
-    def leave(self, holder: str | None) -> None:
+    def leave(self, place: int) -> None:
         with self._changed:
             self.clients -= 1
-            self._streams_of[holder] -= 1
+            self._places.leave(place)
 
     def wait(
         self, position: int, network: bytes, log_number: int, wakes: int
@@ -205,14 +196,14 @@ class LiveStream:
         start: StreamPosition,
         network: bytes,
         log_number: int,
-        holder: str | None,
+        place: int,
         wakes: int,
     ) -> None:
         self._hub = hub
-        self._place = start
+        self._position = start
         self._network = network
         self._log_number = log_number
-        self._holder = holder
+        self._place = place
         self._wakes = wakes
         self._is_open = True
         self._is_new = True
@@ -220,7 +211,7 @@ class LiveStream:
 
     def reset(self, extent: Extent) -> None:
         """Continue from the newest change with a `reset`: the client has missed earlier changes."""
-        self._place = extent.newest
+        self._position = extent.newest
         numbers = {"oldestId": extent.oldest - 1, "newestId": extent.newest.position}
         self._opening.append(message("reset", extent.newest, encode(numbers)))
 
@@ -235,9 +226,9 @@ class LiveStream:
         """
         if self._is_new:
             self._is_new = False
-            return b"".join([*self._opening, message("network", self._place, self._network)])
+            return b"".join([*self._opening, message("network", self._position, self._network)])
         try:
-            changed = self._hub.wait(self._place.position, self._network, self._log_number, self._wakes)
+            changed = self._hub.wait(self._position.position, self._network, self._log_number, self._wakes)
             if changed is None:
                 raise StopIteration
             network, log_number, self._wakes = changed
@@ -252,15 +243,15 @@ class LiveStream:
             self._opening.clear()
             self.reset(self._hub.extent())
             yield from self._opening
-        for change in self._hub.after(self._place.position):
-            self._place = change.place
+        for change in self._hub.after(self._position.position):
+            self._position = change.place
             yield change.message
         if network != self._network:
             self._network = network
-            yield message("network", self._place, network)
+            yield message("network", self._position, network)
 
     def close(self) -> None:
         """Release this client's place; granian calls it whichever side ended the stream."""
         if self._is_open:
             self._is_open = False
-            self._hub.leave(self._holder)
+            self._hub.leave(self._place)

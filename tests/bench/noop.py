@@ -34,7 +34,7 @@ def main() -> None:
         interface=Interfaces.WSGI,
         address=settings.http_host,
         port=settings.http_port,
-        workers=settings.http_workers,
+        workers=settings.workers,
         blocking_threads=settings.http_threads,
         log_level=LogLevels(settings.log_level),
     ).serve()

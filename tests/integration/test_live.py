@@ -26,6 +26,7 @@ from serving.errors import TooManyStreamsError
 from serving.fleet.reader import FleetReader
 from serving.live.changes import StreamPosition
 from serving.live.hub import HEARTBEAT, RECENT, LiveHub, LiveStream
+from serving.live.places import StreamPlaces
 from serving.worker_state import WorkerState
 from tests.integration.published import NEW_EVENT, NOW, THREE, batch_of, rows, status, telemetry, until, value
 
@@ -69,7 +70,9 @@ def read(stream: LiveStream, wanted: int, *kinds: str) -> list[Told]:
 
 def make(engine: Engine, **said: Any) -> LiveHub:
     return LiveHub(
-        engine, FleetReader(engine, lambda: NOW).network, **{"most_clients": 8, "heartbeat_s": 10, **said}
+        engine,
+        FleetReader(engine, lambda: NOW).network,
+        **{"places": StreamPlaces(8), "heartbeat_s": 10, **said},
     )
 
 
@@ -79,7 +82,7 @@ def listened(engine: Engine, database_url: str) -> Iterator[MakeLive]:
     started: list[tuple[Listener, threading.Thread]] = []
 
     def start() -> LiveHub:
-        state = WorkerState(engine, FleetReader(engine, lambda: NOW), stream_clients=8, stream_heartbeat_s=10)
+        state = WorkerState(engine, FleetReader(engine, lambda: NOW), StreamPlaces(8), stream_heartbeat_s=10)
         listener = state.listener(lambda: connect(database_url, "tests"), every_s=0.5)
         started.append((listener, listener.start()))
         return state.hub
@@ -403,7 +406,7 @@ def test_a_quiet_stream_shows_that_it_is_there(engine: Engine) -> None:
 
 
 def test_a_bound_on_clients(engine: Engine) -> None:
-    state = WorkerState(engine, FleetReader(engine, lambda: NOW), stream_clients=2)
+    state = WorkerState(engine, FleetReader(engine, lambda: NOW), StreamPlaces(2))
     live = state.hub
     streams = [live.open(None), live.open(None)]
     with pytest.raises(TooManyStreamsError):
@@ -419,7 +422,7 @@ def test_a_bound_on_clients(engine: Engine) -> None:
 
 
 def test_one_key_leaves_streams_for_the_others(engine: Engine) -> None:
-    hub = WorkerState(engine, FleetReader(engine, lambda: NOW), stream_clients=4).hub
+    hub = WorkerState(engine, FleetReader(engine, lambda: NOW), StreamPlaces(4)).hub
     streams = [hub.open(None, "greedy") for _ in range(3)]
     with pytest.raises(TooManyStreamsError, match="This key has 3 of 4"):
         hub.open(None, "greedy")

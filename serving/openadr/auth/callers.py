@@ -1,8 +1,6 @@
 """The token of an OpenADR client, its rate, and the scope that its request needs."""
 
 import math
-from collections.abc import Callable
-from datetime import datetime
 
 import falcon
 from falcon import Request, Response
@@ -21,10 +19,9 @@ WHO = "openadr:"
 class OpenAdrAccess:
     """Lets a request to a route of OpenADR pass whose token has a scope that the operation names."""
 
-    def __init__(self, tokens: Tokens, buckets: TokenBuckets | None, clock: Callable[[], datetime]) -> None:
+    def __init__(self, tokens: Tokens, buckets: TokenBuckets | None) -> None:
         self._tokens = tokens
         self._buckets = buckets
-        self._clock = clock
 
     def authorize(self, request: Request, response: Response, resource: object) -> None:
         """Refuse clients without a valid token, or with too small a scope; before the request is audited."""
@@ -53,7 +50,7 @@ class OpenAdrAccess:
     def _limit_rate(self, response: Response, who: str) -> None:
         if self._buckets is None:
             return
-        grant = self._buckets.take(who, self._clock().timestamp())
+        grant = self._buckets.take(who)
         if not grant.is_granted:
             response.set_header("RateLimit-Policy", self._buckets.policy)
             raise falcon.HTTPTooManyRequests(

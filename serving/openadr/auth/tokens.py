@@ -54,7 +54,7 @@ class SigningKeys:
         self._clock = clock
         self._keys: dict[str, SigningKey] = {}
         self._read_at: datetime | None = None
-        self._misses = TokenBuckets(MISSES_PER_S, MISSES_AT_ONCE)
+        self._misses = TokenBuckets(MISSES_PER_S, MISSES_AT_ONCE, lambda: clock().timestamp(), buckets=1)
 
     def newest(self) -> SigningKey:
         """The key to sign with."""
@@ -71,7 +71,7 @@ class SigningKeys:
         """The key of an id, if it has not expired."""
         now = self._clock()
         is_old = self._read_at is None or now - self._read_at > READ_AGAIN_AFTER
-        if key_id not in self._keys and (is_old or self._misses.take("", now.timestamp()).is_granted):
+        if key_id not in self._keys and (is_old or self._misses.take("").is_granted):
             with self._engine.connect() as connection:
                 self._keys, self._read_at = _keys(connection, now), now
         key = self._keys.get(str(key_id))

@@ -59,6 +59,7 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
         log_level=LogLevels(settings.log_level),
         log_dictconfig=library_logging(settings.log_level, settings.log_format),
     )
+    os.register_at_fork(after_in_child=_end_at_signals)
     server.on_startup(lambda: _start_heartbeat(server, settings.http_finish_s + KILLS_WITHIN_S))
     try:
         # Each live stream occupies a thread, which waits.
@@ -121,6 +122,12 @@ def _call_on_signal(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
+
+
+def _end_at_signals() -> None:
+    """Have SIGTERM and SIGINT end a worker that does not serve yet: inherited handlers only note them."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _die_with_parent() -> None:

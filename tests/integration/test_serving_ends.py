@@ -36,14 +36,16 @@ Granian.signal_handler_interrupt = interrupt
 main()
 """
 
-Start = Callable[[list[str]], psutil.Process]
+Start = Callable[..., psutil.Process]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     started: list[psutil.Process] = []
 
-    def start_one(arguments: list[str]) -> psutil.Process:
+    def start_one(
+        arguments: list[str], finish_s: int = FINISH_S, *, is_awaited: bool = True
+    ) -> psutil.Process:
         (port,) = free_ports(1)
         environment = inherited_environment(
             DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing",
@@ -51,11 +53,11 @@ def start() -> Iterator[Start]:
             HTTP_PORT=str(port),
             LOG_LEVEL="error",
             HTTP_WORKERS="2",
-            HTTP_FINISH_S=str(FINISH_S),
+            HTTP_FINISH_S=str(finish_s),
         )
         process = psutil.Popen([sys.executable, *arguments], cwd=REPOSITORY, env=environment)
         started.append(process)
-        _wait_until_it_answers(process, port)
+        _wait_until(process, lambda: len(process.children()) == 2 and (answers(port) or not is_awaited))
         started.extend(process.children())
         return process
 
@@ -66,9 +68,9 @@ def start() -> Iterator[Start]:
             process.wait(10)
 
 
-def _wait_until_it_answers(process: psutil.Process, port: int) -> None:
+def _wait_until(process: psutil.Process, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not (answers(port) and len(process.children()) == 2):
+    while not condition():
         assert time.monotonic() < deadline
         assert process.is_running()
         time.sleep(0.02)
@@ -88,6 +90,14 @@ def test_it_ends_well(start: Start) -> None:
     everybody = with_workers(process)
     process.terminate()
     assert survivors(everybody, AT_ONCE_S) == []
+    assert process.wait() == 0
+
+
+def test_workers_that_still_start_end_at_once(start: Start) -> None:
+    process = start(SERVING, finish_s=600, is_awaited=False)
+    everybody = with_workers(process)
+    process.terminate()
+    assert survivors(everybody, 60) == []
     assert process.wait() == 0
 
 

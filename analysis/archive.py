@@ -1,26 +1,25 @@
 """Archived days as lazy frames: Polars reads only the columns and row groups in use."""
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import polars as pl
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table
 
 from analysis.arguments import choice
 from analysis.ranges import TimeRangeUs
 from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import ArchivedFile, Manifest, manifest_path
+from schemas.db.horizons import dropped_before
 from schemas.db.queries import Query
 from schemas.tables import FRAMES
-from schemas.tables.history import RAW_S, horizons
+from schemas.tables.history import RAW_S
 from schemas.tables.raw import PARTITIONED
-from schemas.times.instants import from_microseconds, microseconds
+from schemas.times.instants import BEGINNING, from_microseconds, microseconds
 from serving.history.archive import ArchiveView, archive_view
 from serving.history.late_queries import late_rows
-
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 OPTIONS = {"region": "aws_region", "endpoint_override": "aws_endpoint_url"}
 """Of a URL, and their names for Polars."""
@@ -45,8 +44,7 @@ class ArchiveScans:
             table: a partitioned raw table.
             within: of device time.
         """
-        horizon = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S)
-        dropped_until = connection.execute(horizon).scalar_one_or_none()
+        dropped_until = connection.execute(dropped_before(RAW_S)).scalar_one_or_none()
         view = archive_view(connection, self.folder, is_counted=False)
         if dropped_until is None or view is None:
             return BEGINNING, None

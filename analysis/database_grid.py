@@ -40,7 +40,7 @@ from serving.fleet.latest import LatestReader
 from serving.fleet.reader import FleetReader
 from serving.history import queries as history
 from serving.history.planner import HistoryRequest, shortfall
-from serving.history.queries import NO_KEY, VENS, Series
+from serving.history.series import LOAD, NETWORK, NO_KEY, VEN, VENS, Series
 from serving.history.service import with_horizons
 from serving.page import Page
 
@@ -113,11 +113,11 @@ class DatabaseGrid(Grid):
         match of:
             case {"ven_id": ven_id, "load_id": load_id}:
                 self._of_one.load(ven_id, load_id)
-                return history.LOAD
+                return LOAD
             case {"ven_id": ven_id}:
                 self._of_one.ven(ven_id)
-                return history.VEN
-        return history.NETWORK
+                return VEN
+        return NETWORK
 
     def _read(
         self,

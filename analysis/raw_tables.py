@@ -12,11 +12,12 @@ from adbc_driver_postgresql import dbapi  # type: ignore[import-untyped]
 from polars.io.plugins import register_io_source
 from sqlalchemy import JSON, Engine, Table, Text, cast, func, select
 
-from analysis.archive import BEGINNING, ArchiveScans
+from analysis.archive import ArchiveScans
 from analysis.arguments import choice, without_password
 from analysis.frames import in_zone
 from analysis.ranges import Instant, TimeRangeUs, time_range_us
 from schemas.db.connections import database_url_of
+from schemas.db.horizons import dropped_before
 from schemas.db.literals import sql_with_values
 from schemas.db.queries import Relation
 from schemas.tables import FRAMES, metadata
@@ -30,7 +31,7 @@ from schemas.tables.raw import (
     ven_statuses,
     ven_telemetry,
 )
-from schemas.times.instants import from_microseconds
+from schemas.times.instants import BEGINNING, from_microseconds
 from serving.db.reading import hold_raw, snapshot
 
 DAY = timedelta(days=1)
@@ -156,8 +157,7 @@ class RawTables:
 
 
 def _dropped_until(connection: dbapi.Connection) -> datetime:
-    query = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S)
-    frame = _fetch_from(connection, horizons, query)
+    frame = _fetch_from(connection, horizons, dropped_before(RAW_S))
     since: datetime = BEGINNING if frame.is_empty() else frame.item()
     return since
 

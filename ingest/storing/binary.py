@@ -26,7 +26,7 @@ _int8 = Struct(">iq").pack
 _int4 = Struct(">ii").pack
 _boolean = Struct(">i?").pack
 _positive_zero = (0.0).__add__
-"""Returns a number, and 0.0 for -0.0: the two are equal, so a set has one of them."""
+"""Returns a number, and 0.0 for -0.0: the two are equal, so a memo has one of them."""
 
 Kind = Callable[[Iterable[Any]], Iterable[bytes]]
 """A type of columns: encodes values, none of which is None."""

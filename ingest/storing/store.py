@@ -159,7 +159,7 @@ class Store:
         new = [batch.reports[key] for key in reports]
         samples = [row for report in new for row in report.samples.values()]
         batch.rejections += chain.from_iterable(report.rejections for report in new)
-        self._copy(SAMPLES.copy(), SAMPLES, samples, batch_id)
+        self._copy(SAMPLES, samples, batch_id)
         late = self._insert(SAMPLES, [row for _, row in batch.late_samples.values()], batch_id, batch)
         described = self._insert(DESCRIPTIONS, [row for _, row in batch.described.values()], batch_id, batch)
         statuses = self._insert(STATUSES, [status.row for status in batch.statuses.values()], batch_id, batch)
@@ -217,7 +217,7 @@ class Store:
         rows.sort(key=key_of)
         try:
             with self._connection.transaction():
-                self._copy(keyed.copy(), keyed, rows, batch_id)
+                self._copy(keyed, rows, batch_id)
         except (UniqueViolation, InternalError_):
             # A worker of Citus reports the first as the second; whatever else it was, will come again.
             return self._insert_staged(keyed, rows, batch_id, batch)
@@ -227,7 +227,7 @@ class Store:
         self, keyed: Keyed, rows: list[Row], batch_id: int, batch: Batch
     ) -> list[tuple[Any, ...]]:
         self._connection.execute(keyed.create_staging())
-        self._copy(keyed.copy_staged(), keyed, rows, batch_id)
+        self._copy(keyed, rows, batch_id, is_staged=True)
         inserted = self._connection.execute(keyed.insert_staged()).fetchall()
         for *key, new, old in self._connection.execute(keyed.differing()):
             if not same_content(new, old):
@@ -242,9 +242,10 @@ class Store:
             messages = batch.reports if keyed is TELEMETRY else batch.statuses
             batch.reject_conflict(messages[key].source)
 
-    def _copy(self, statement: psycopg.sql.Composed, keyed: Keyed, rows: list[Row], batch_id: int) -> None:
+    def _copy(self, keyed: Keyed, rows: list[Row], batch_id: int, *, is_staged: bool = False) -> None:
         if rows:
             data = keyed.encode(rows, batch_id)
+            statement = keyed.copy_staged() if is_staged else keyed.copy()
             with self._connection.cursor().copy(statement) as copy:
                 copy.write(data)
 

@@ -7,12 +7,12 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from jobs.queries.storage import archive as queries
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.storage.archive import manifest_of
-from jobs.storage.layout import BEGINNING
 from schemas.archive.folder import ArchiveFolder
 from schemas.archive.manifest import ArchivedFile, Manifest, as_json, manifest_path
+from schemas.db.horizons import dropped_before
 from schemas.tables.history import RAW_S
+from schemas.times.instants import BEGINNING
 
 
 class Damage(Struct, frozen=True):
@@ -39,7 +39,7 @@ def write_again(connection: Connection, days: Iterable[date]) -> date | None:
 
     Until they are written, nothing from there on is dropped.
     """
-    dropped_until = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
+    dropped_until = connection.execute(dropped_before(RAW_S)).scalar_one_or_none() or BEGINNING
     stored_days = [day for day in days if datetime.combine(day, time(), UTC) >= dropped_until]
     if not stored_days:
         return None

@@ -7,7 +7,6 @@ computed from raw rows in PostgreSQL, and stay unchanged.
 import polars as pl
 from sqlalchemy import Connection
 
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import merging as merging_queries
 from jobs.summaries.lanes import network_buckets, write_latest_loads, write_latest_vens
 from jobs.summaries.models import TransitionFrame
@@ -15,6 +14,7 @@ from jobs.summaries.rows import write
 from jobs.transforms.summaries.buckets import bucket_samples
 from jobs.transforms.summaries.latest import latest_loads, latest_vens
 from schemas.db import locks
+from schemas.db.horizons import dropped_before
 from schemas.tables.history import (
     NETWORK_RESOLUTIONS_S,
     SLOT_S,
@@ -59,7 +59,7 @@ def count_rows(connection: Connection, reports: pl.DataFrame, samples: pl.DataFr
 def _kept(connection: Connection, buckets: pl.DataFrame) -> pl.DataFrame:
     """Return the buckets that retention still keeps."""
     for resolution_s in NETWORK_RESOLUTIONS_S:
-        since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
+        since = connection.execute(dropped_before(resolution_s)).scalar_one_or_none()
         if since is not None:
             is_outdated = (pl.col("resolution_s") == resolution_s) & (pl.col("bucket") < since)
             buckets = buckets.filter(~is_outdated)

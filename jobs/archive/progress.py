@@ -5,10 +5,11 @@ from datetime import UTC, datetime, time
 from sqlalchemy import Connection
 
 from jobs.queries.storage import archive as queries
-from jobs.queries.storage import retention as retention_queries
-from jobs.storage.layout import BEGINNING
 from schemas.archive.folder import ArchiveFolder
+from schemas.db import horizons
+from schemas.db.horizons import dropped_before
 from schemas.tables.history import RAW_S
+from schemas.times.instants import BEGINNING
 
 
 def archived_until(connection: Connection) -> datetime:
@@ -25,14 +26,14 @@ def archived_until(connection: Connection) -> datetime:
 
 def readable_since(connection: Connection, folder: ArchiveFolder | None) -> datetime | None:
     """Return since when raw rows can be read, also from the archive; None if none were ever dropped."""
-    dropped_until: datetime | None = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    dropped_until: datetime | None = connection.execute(dropped_before(RAW_S)).scalar_one_or_none()
     archive = None if folder is None else queries.archive().first(connection)
     return dropped_until if dropped_until is None or archive is None else archive.since
 
 
 def compared_before(connection: Connection) -> datetime:
-    """Return the time before which late rows are compared with the archive before they have any effect.
+    """Return the time before which late rows have no effect until they are compared with the archive.
 
     It is `BEGINNING` while nothing was dropped, or without an archive.
     """
-    return connection.execute(queries.compared_before()).scalar_one_or_none() or BEGINNING
+    return connection.execute(horizons.compared_before()).scalar_one_or_none() or BEGINNING

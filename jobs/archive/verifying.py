@@ -10,11 +10,12 @@ from jobs.archive.reading import ArchivedDay
 from jobs.queries.storage import archive as queries
 from jobs.queries.storage.archive import manifest_of
 from jobs.queries.summaries.summary import Scope
-from jobs.storage.layout import BEGINNING, overlap
+from jobs.storage.layout import overlap
 from jobs.summaries.rebuild import MOST_ROWS, Chunk, compared, corrected, correcting, raw_since
 from jobs.summaries.recomputing import LANES
 from jobs.summaries.ven_ranges import VenRange, even_ven_ranges
 from schemas.archive.folder import ArchiveFolder
+from schemas.times.instants import BEGINNING
 from schemas.times.time_ranges import TimeRange
 
 DAY = timedelta(days=1)

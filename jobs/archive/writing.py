@@ -14,11 +14,10 @@ from sqlalchemy import Connection, Table
 
 from jobs.archive.late import DayVersion, add_late_rows
 from jobs.queries.storage import archive as queries
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.storage.archive import ArchiveRow, manifest_of
 from jobs.queries.summaries import summary as summary_queries
 from jobs.queries.summaries.summary import Scope
-from jobs.storage.layout import BEGINNING, overlap
+from jobs.storage.layout import overlap
 from jobs.storage.partitions import partitions_of
 from jobs.summaries.models import VenSizeFrame
 from jobs.summaries.rows import fetch
@@ -35,9 +34,11 @@ from schemas.archive.manifest import (
 )
 from schemas.archive.parquet import write_file
 from schemas.db import locks
+from schemas.db.horizons import dropped_before
 from schemas.tables import FRAMES
 from schemas.tables.history import RAW_S
 from schemas.tables.raw import PARTITIONED
+from schemas.times.instants import BEGINNING
 from schemas.times.time_ranges import DAY_S, TimeRange, widened
 
 MOST_ROWS = 100_000
@@ -186,7 +187,7 @@ def _archive(
 
 def _is_dropped(connection: Connection, day: date) -> bool:
     """Return whether retention has dropped the day: its remaining rows came late."""
-    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    since = connection.execute(dropped_before(RAW_S)).scalar_one_or_none()
     return since is not None and _midnight(day) < since
 
 

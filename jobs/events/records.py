@@ -15,7 +15,6 @@ from jobs.archive.progress import readable_since
 from jobs.archive.reading import archived_samples
 from jobs.queries.events import settlement as settlement_queries
 from jobs.queries.events.settlement import MeasuredRow, SettledRow
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import summary as summary_queries
 from jobs.summaries.rows import fetch, fetch_binary
 from jobs.transforms.events.performance import SIGNS
@@ -24,6 +23,7 @@ from schemas.archive.folder import ArchiveFolder
 from schemas.baseline_model.days import Occasion, Slots
 from schemas.baseline_model.usage import Usage, chunks
 from schemas.db.frame_models import pa
+from schemas.db.horizons import dropped_before
 from schemas.demand_response import participation_times
 from schemas.demand_response import temperatures as temperature_queries
 from schemas.tables.history import RAW_S, SLOT_S
@@ -362,7 +362,7 @@ def read_samples(
     samples = [pl.DataFrame(schema=SampleFrame.types())]
     if within:
         connection.execute(summary_queries.HOLD_RAW)
-    dropped_until = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    dropped_until = connection.execute(dropped_before(RAW_S)).scalar_one_or_none()
     kept = [part for part in within if dropped_until is None or part.start >= dropped_until]
     if kept:
         samples.append(fetch(connection, settlement_queries.samples(ven_ids, kept), SampleFrame))

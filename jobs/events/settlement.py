@@ -21,7 +21,6 @@ from jobs.events.records import DatabaseRecords, MeasuredEvent, Records
 from jobs.events.settlement_reports import SettlementReports
 from jobs.queries.events import settlement as settlement_queries
 from jobs.queries.storage import archive as archive_queries
-from jobs.queries.storage import retention as retention_queries
 from jobs.summaries.rows import append, fetch
 from jobs.transforms.events.performance import differ
 from schemas.archive.folder import ArchiveFolder
@@ -30,6 +29,7 @@ from schemas.baseline_model.prediction import days_of
 from schemas.baseline_model.temperatures import temperature_range
 from schemas.db import channels, locks
 from schemas.db.frame_models import pa
+from schemas.db.horizons import dropped_before
 from schemas.demand_response import temperatures
 from schemas.demand_response.baselines import BY_TEMPERATURE
 from schemas.tables.events import (
@@ -278,7 +278,7 @@ def _is_forgotten(
     connection: Connection, earliest: TimeRange, window: TimeRange, archive: ArchiveFolder | None
 ) -> bool:
     raw_since = readable_since(connection, archive)
-    slots_since = connection.execute(retention_queries.horizon(SLOT_S)).scalar_one_or_none()
+    slots_since = connection.execute(dropped_before(SLOT_S)).scalar_one_or_none()
     return (raw_since is not None and raw_since > window.start) or (
         slots_since is not None and slots_since > earliest.start
     )

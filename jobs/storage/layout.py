@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from msgspec import Struct
 
+from schemas.times.instants import BEGINNING
 from schemas.times.time_ranges import TimeRange, without
 
 DAYS_AHEAD = 3
@@ -24,7 +25,6 @@ FIRST_YEAR = 2020
 LONGEST_DAYS = timedelta(days=100)
 """Raw rows with no longer retention are dropped by whole days, and never merged."""
 
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 MOST_SOURCES = 62
 """Most partitions merged at a time: dropping each takes some six locks."""

@@ -13,12 +13,13 @@ from msgspec import Struct
 from sqlalchemy import Connection, Table
 
 from jobs.queries.storage import partitions as partition_queries
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.storage.partitions import MoveRow
-from jobs.storage.layout import BEGINNING, PartitionChange, changes, contains, name_of, overlap
+from jobs.storage.layout import PartitionChange, changes, contains, name_of, overlap
 from schemas.db import locks
+from schemas.db.horizons import dropped_before
 from schemas.tables.history import RAW_S
 from schemas.tables.raw import PARTITIONED
+from schemas.times.instants import BEGINNING
 from schemas.times.time_ranges import TimeRange
 
 MOST_NEW = 20
@@ -84,7 +85,7 @@ def arrange_partitions(
         return 0
     connection.execute(partition_queries.LIMIT_LOCK_WAIT)
     connection.execute(partition_queries.RAISE_TIME_LIMIT)
-    horizon = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or BEGINNING
+    horizon = connection.execute(dropped_before(RAW_S)).scalar_one_or_none() or BEGINNING
     planned = {
         table: list(_planned_changes(connection, table, now, retention=retention, horizon=horizon))
         for table in PARTITIONED
@@ -231,7 +232,7 @@ def _catch_up(connection: Connection, table: Table, move: Move) -> int:
 
 def _is_obsolete(connection: Connection, table: Table, move: Move) -> bool:
     """Return whether retention has dropped some of its rows, or a partition crosses its ends."""
-    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    since = connection.execute(dropped_before(RAW_S)).scalar_one_or_none()
     return (since is not None and since > move.within.start) or any(
         overlap(each.within, move.within) and not contains(move.within, each.within)
         for each in partitions_of(connection, table)

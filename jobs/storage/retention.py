@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Connection, Table, TableClause
 from jobs.archive.progress import archived_until
 from jobs.queries.storage import partitions as partition_queries
 from jobs.queries.storage import retention as retention_queries
-from jobs.storage.layout import BEGINNING
 from jobs.storage.partitions import Partition, partitions_of
+from schemas.db.horizons import dropped_before
 from schemas.live import number, number_alone
 from schemas.tables.events import (
     commands,
@@ -35,6 +35,7 @@ from schemas.tables.history import (
 from schemas.tables.ledger import ingest_batches, job_runs
 from schemas.tables.live import live_changes
 from schemas.tables.raw import PARTITIONED
+from schemas.times.instants import BEGINNING
 from schemas.times.time_ranges import DAY_S, TimeRange, widened
 
 MOST_PARTITIONS = 60
@@ -104,7 +105,7 @@ def drop_raw_days(
     if RAW_S not in retention:
         return 0
     until = limit(retention[RAW_S], now)
-    previous = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    previous = connection.execute(dropped_before(RAW_S)).scalar_one_or_none()
     since = _droppable_until(connection, until, is_archived=is_archived)
     if since <= (previous or BEGINNING) and not _doomed(connection, since):
         return 0
@@ -150,7 +151,7 @@ def delete_raw_rows(
     With an archive, only once it and all lanes have every row of dropped days.
     Returns the number of deleted rows, at most `MOST_ROWS` of a table.
     """
-    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    since = connection.execute(dropped_before(RAW_S)).scalar_one_or_none()
     if RAW_S not in retention or since is None:
         return 0
     with connection.begin_nested() as attempt:
@@ -211,7 +212,7 @@ def trim_records(connection: Connection, now: datetime, runs_kept: timedelta) ->
     """Delete old job runs, and batches whose raw rows have all been dropped; returns the deleted rows."""
     runs = retention_queries.forget(job_runs, retention_queries.old_runs(now - runs_kept), MOST_ROWS)
     trimmed = connection.execute(runs).rowcount
-    since = connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none()
+    since = connection.execute(dropped_before(RAW_S)).scalar_one_or_none()
     if since is not None:
         batches = retention_queries.forget(ingest_batches, retention_queries.done_batches(since), MOST_ROWS)
         trimmed += connection.execute(batches).rowcount

@@ -11,7 +11,6 @@ import polars as pl
 from sqlalchemy import Connection
 
 from jobs.archive.progress import compared_before
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import merging as merging_queries
 from jobs.queries.summaries import summary as summary_queries
 from jobs.queries.summaries import totals as totals_queries
@@ -30,6 +29,7 @@ from jobs.transforms.summaries import totals
 from jobs.transforms.summaries.buckets import bucket_samples, coarsen
 from jobs.transforms.summaries.latest import contacts, latest_loads, latest_vens
 from schemas.db import channels, locks
+from schemas.db.horizons import dropped_before
 from schemas.devices.load_values import GONE_AFTER
 from schemas.devices.totals import load_sums, ven_sums
 from schemas.tables import history, raw, snapshots
@@ -162,5 +162,5 @@ def _mark_stale(connection: Connection, instants: pl.Series) -> None:
 
 def _countable(connection: Connection, samples: pl.DataFrame) -> pl.DataFrame:
     """Return the samples that history may still count: of dropped days it is unknown which were counted."""
-    since = connection.execute(retention_queries.horizon(history.RAW_S)).scalar_one_or_none()
+    since = connection.execute(dropped_before(history.RAW_S)).scalar_one_or_none()
     return samples if since is None else samples.filter(pl.col("ts") >= since)

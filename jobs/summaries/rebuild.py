@@ -9,7 +9,6 @@ import polars as pl
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import forecasts as forecast_queries
 from jobs.queries.summaries import merging as merging_queries
 from jobs.queries.summaries import summary as summary_queries
@@ -21,6 +20,7 @@ from jobs.summaries.rows import fetch, write
 from jobs.summaries.ven_ranges import ALL_VENS, VenRange, even_ven_ranges
 from jobs.transforms.events.differences import differing, listed
 from schemas.db import locks
+from schemas.db.horizons import dropped_before
 from schemas.tables.history import NETWORK_RESOLUTIONS_S, RAW_S
 from schemas.times.instants import EPOCH, MICROSECOND
 from schemas.times.time_ranges import TimeRange, days, even_parts, widened
@@ -77,7 +77,7 @@ def _with_strays(connection: Connection, stored: TimeRange, since: datetime) -> 
 
 def raw_since(connection: Connection) -> datetime:
     """Return the oldest day with all its raw rows; the epoch if none was ever dropped."""
-    return connection.execute(retention_queries.horizon(RAW_S)).scalar_one_or_none() or EPOCH
+    return connection.execute(dropped_before(RAW_S)).scalar_one_or_none() or EPOCH
 
 
 def verify(

@@ -11,7 +11,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, Table
 
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.summaries import summary as summary_queries
 from jobs.queries.summaries import totals as totals_queries
 from jobs.queries.summaries.summary import Scope
@@ -29,6 +28,7 @@ from jobs.transforms.summaries.latest import (
     newest,
     without,
 )
+from schemas.db.horizons import dropped_before
 from schemas.tables import FRAMES, Frame, raw
 from schemas.tables.history import NETWORK_RESOLUTIONS_S, SLOT_S, load_history, ven_history
 from schemas.tables.history import network_energy as energy_table
@@ -138,7 +138,7 @@ def _is_kept(connection: Connection, resolution_s: int, scope: Scope) -> bool:
     """Return whether retention keeps buckets of a scope; it does so while PostgreSQL has raw rows."""
     if scope.source is None:
         return True
-    since = connection.execute(retention_queries.horizon(resolution_s)).scalar_one_or_none()
+    since = connection.execute(dropped_before(resolution_s)).scalar_one_or_none()
     return since is None or since <= scope.within.start
 
 

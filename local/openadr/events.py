@@ -1,17 +1,14 @@
 """Converts an OpenADR event to a command of the contract, and to the reports that it requests. Pure."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from local.fleet.homes.household import Household
 from local.fleet.homes.randomness import between
 from local.openadr.reports import PAYLOAD_UNITS
 from schemas.openadr import OpenAdrEvent, OpenAdrProgram
-from schemas.times.instants import parse_iso
+from schemas.times.instants import BEGINNING, parse_iso
 from serving.openadr.event_times import event_end, event_start
 from serving.openadr.events.power import NotSharedError, asked_power
-
-_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 
 
 def power_command(home: Household, event: OpenAdrEvent, flexibility_kw: float) -> dict[str, object] | None:
@@ -24,7 +21,7 @@ def power_command(home: Household, event: OpenAdrEvent, flexibility_kw: float) -
     """
     made_at = parse_iso(event.created_date_time)
     try:
-        power = asked_power(event, made_at, _BEGINNING, lambda: flexibility_kw)
+        power = asked_power(event, made_at, BEGINNING, lambda: flexibility_kw)
     except NotSharedError:
         return None
     delay_s = between(0, power.randomize_start_s, home.seed, home.ven_id, event.id, "spread")

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BEGINNING, EPOCH = datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC)
 ISO_FORM = re.compile(r"(?P<date>[0-9W-]{8,10})([Tt ](?P<time>[0-9:.,]+) ?(?P<zone>[Zz]|[+-][0-9:.]+)?)?")
 """A date, and perhaps a time: `fromisoformat` also reads `2024-07-10-05:00`, and no further than a NUL."""
 

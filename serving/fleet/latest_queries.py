@@ -4,7 +4,7 @@ They are merged as the lane does it: for each field, the value with the latest d
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import (
@@ -22,12 +22,12 @@ from sqlalchemy import (
     union_all,
 )
 
+from schemas.db.horizons import compared_before
 from schemas.db.queries import Relation
-from schemas.tables.archive import archives
-from schemas.tables.history import RAW_S, horizons
 from schemas.tables.ledger import ingest_batches, pending_batches
 from schemas.tables.raw import ven_load_descriptions, ven_load_samples, ven_statuses, ven_telemetry
 from schemas.tables.snapshots import LOAD_FIELDS, load_snapshots, ven_snapshots
+from schemas.times.instants import BEGINNING
 from serving.db.pending import covers_all_pending, within_days_pending
 from serving.db.statements import VEN_ID
 
@@ -47,7 +47,6 @@ VEN_COLUMNS = [
 ]
 LOAD_COLUMNS = [load_snapshots.c[name] for field in LOAD_FIELDS for name in (field, f"{field}_stamp")]
 LANE = "snapshot"
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 T = TypeVar("T")
 
 
@@ -132,16 +131,9 @@ def _new(table: Table, columns: Sequence[ColumnElement[object]]) -> Relation:
         .where(
             table.c.ts.between(batches.c.first_ts, batches.c.last_ts),
             within_days_pending(table.c.ts),
-            table.c.ts >= func.coalesce(_compared_before(), BEGINNING),
+            table.c.ts >= func.coalesce(compared_before().scalar_subquery(), BEGINNING),
         )
     )
-
-
-def _compared_before() -> ScalarSelect[datetime]:
-    """Select the time before which late rows are compared with the archive first; null without an archive."""
-    has_archive = select(archives.c.archive_id).exists()
-    horizon = select(horizons.c.since).where(horizons.c.resolution_s == RAW_S, has_archive)
-    return horizon.scalar_subquery()
 
 
 def _batches() -> Subquery:

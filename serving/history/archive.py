@@ -15,11 +15,10 @@ from schemas.db.queries import Query, columns_of
 from schemas.tables import FRAMES
 from schemas.tables.archive import archived_days
 from schemas.tables.raw import ven_telemetry
-from schemas.times.instants import from_microseconds, microseconds
+from schemas.times.instants import BEGINNING, from_microseconds, microseconds
 from serving.history import late_queries
 from serving.history.late_queries import COLUMNS
 
-BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 REPORT_KEY, ENTRY_KEY = ("ven_id", "ts"), ("ven_id", "load_id", "ts")
 

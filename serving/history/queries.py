@@ -7,23 +7,19 @@ serve all requests, and each is compiled once.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from itertools import groupby
 from operator import attrgetter
-from types import MappingProxyType
 
 from msgspec import Struct, structs
 from sqlalchemy import (
     ARRAY,
-    CTE,
     BindParameter,
     ColumnElement,
     DateTime,
     Double,
     FromClause,
     Interval,
-    Select,
-    Table,
     Text,
     bindparam,
     case,
@@ -33,43 +29,33 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    true,
     union,
     union_all,
 )
 from sqlalchemy.types import TypeEngine
 
 from schemas.db.queries import Query, Relation, Union
-from schemas.demand_response.groups import members
 from schemas.tables.history import (
-    ENTITY_RESOLUTIONS_S,
-    NETWORK_RESOLUTIONS_S,
     SLOT_S,
-    horizons,
-    load_history,
     network_energy,
-    network_history,
     stale_slots,
     ven_history,
 )
-from schemas.tables.ledger import ingest_batches, pending_batches
-from schemas.tables.raw import ven_load_samples, ven_telemetry
-from schemas.tables.registry import groups, slot_widths
+from schemas.tables.raw import ven_telemetry
+from schemas.tables.registry import slot_widths
 from schemas.times import slots
 from schemas.times.instants import MICROSECOND, from_microseconds
 from schemas.times.slots import floor
-from serving.db.pending import within_days_pending
 from serving.db.statements import constant, constant_name
 from serving.history import late_queries
 from serving.history.limits import points_per_bucket
 from serving.history.planner import MICROSECONDS_PER_S, HistoryRequest, Piece, plan
+from serving.history.series import NETWORK, NO_KEY, VENS, Series, is_pending, of_each_member, of_entity
 
 STATEMENTS = 256
 """Size of the cache of statements of each kind; plans have some dozens of combinations of pieces."""
 
 DAY = timedelta(days=1)
-NO_KEY: Mapping[str, object] = MappingProxyType({})
-"""The key of series that are not stored by VEN."""
 
 ColumnType = TypeEngine[str] | TypeEngine[datetime] | TypeEngine[float]
 ARCHIVED: dict[str, ColumnType] = {
@@ -86,76 +72,6 @@ LATE = "late"
 
 BucketRow = tuple[object, ...]
 """The start of a bucket, its sums, and the keys of its entity, if any."""
-
-
-@cache
-def since() -> Select[int, datetime]:
-    """Select the horizons of all resolutions."""
-    return select(horizons.c.resolution_s, horizons.c.since)
-
-
-class Series(Struct, frozen=True):
-    """The source of a history: raw samples, their buckets, the lane that maintains them, and the entity's
-    key.
-
-    `by` distinguishes entities if a query covers several.
-    """
-
-    raw: Table
-    buckets: Table
-    resolutions_s: tuple[int, ...]
-    lane: str
-    of: tuple[str, ...] = ()
-    by: tuple[str, ...] = ()
-    raw_rows_per_s: float = 1
-    """Estimate: VENs report every few seconds."""
-    members: CTE | None = None
-    """Restricts to entities by the columns `by`; their keys are parameters."""
-    adds_members: bool = False
-    """Whether the result is the total of the members, not a row for each."""
-
-
-NETWORK = Series(ven_telemetry, network_history, NETWORK_RESOLUTIONS_S, "snapshot", raw_rows_per_s=20_000)
-VEN = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", of=("ven_id",))
-LOAD = Series(ven_load_samples, load_history, ENTITY_RESOLUTIONS_S, "history", of=("ven_id", "load_id"))
-VENS = Series(ven_telemetry, ven_history, ENTITY_RESOLUTIONS_S, "history", by=("ven_id",))
-"""All VENs, each on its own: the network's energy is their sum."""
-
-
-@cache
-def group_series(gone_after: timedelta | None) -> Series:
-    """Return the series of a group's members, each on its own: their energies are summed."""
-    member = members(groups.c.group_id == bindparam("group_id"), gone_after).cte("group_member")
-    return structs.replace(VENS, raw_rows_per_s=NETWORK.raw_rows_per_s, members=member, adds_members=True)
-
-
-def _listed(*columns: str) -> CTE:
-    """Select entities whose keys are parameters: an array for each column."""
-    arrays = [bindparam(f"{column}s", type_=ARRAY(Text)) for column in columns]
-    return select(func.unnest(*arrays).table_valued(*columns).render_derived()).cte("listed")
-
-
-LISTED_VENS = structs.replace(VENS, members=_listed("ven_id"))
-"""The VENs in the parameter `ven_ids`, each on its own."""
-
-LISTED_LOADS = structs.replace(LOAD, of=(), by=("ven_id", "load_id"), members=_listed("ven_id", "load_id"))
-"""The loads in the parameters `ven_ids` and `load_ids`, each on its own."""
-
-TOTAL_OF_LISTED_LOADS = structs.replace(LISTED_LOADS, adds_members=True)
-
-
-def listed(series: Series, keys: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """Return the parameters of a series of listed entities."""
-    return {f"{column}s": [key[place] for key in keys] for place, column in enumerate(series.by)}
-
-
-def group(group_id: str) -> Query[tuple[str]]:
-    return Query(tuple, _group(), {"group_id": group_id})
-
-
-@cache
-def _group() -> Select[str]:
-    return select(groups.c.group_id).where(groups.c.group_id == bindparam("group_id"))
 
 
 class PieceShape(Struct, frozen=True):
@@ -239,57 +155,6 @@ def _query(
     return Query(tuple, build(series, parts), {**key, **_ends(pieces), "width": width})
 
 
-def extent(
-    series: Series, key: Mapping[str, object] = NO_KEY
-) -> Query[tuple[datetime | None, datetime | None]]:
-    """Select the first and the last instant of stored buckets and pending rows."""
-    return Query(tuple, _extent(series), key)
-
-
-@cache
-def _extent(series: Series) -> Relation:
-    stored = [
-        each for resolution_s in series.resolutions_s for each in _edges_of_buckets(series, resolution_s)
-    ]
-    pending = _extent_of_each_member(series, _pending_instants(series))
-    every = union_all(*stored, pending).subquery()
-    return select(func.min(every.c.first), func.max(every.c.last))
-
-
-def _edges_of_buckets(series: Series, resolution_s: int) -> Iterator[Relation]:
-    """Select the first and then the last bucket of each entity, each as an extent.
-
-    Samples lie anywhere in the finest bucket; coarser ones count at their start.
-    """
-    table = series.buckets
-    end: ColumnElement[datetime] = table.c.bucket
-    if resolution_s == min(series.resolutions_s):
-        end += literal(timedelta(seconds=resolution_s) - MICROSECOND)
-    keys = [table.c[name] for name in series.by]
-    buckets = select(table.c.bucket.label("first"), end.label("last"), *keys)
-    in_buckets = buckets.where(table.c.resolution_s == resolution_s, *_of(series, table)).limit(1)
-    for edge in (table.c.bucket, table.c.bucket.desc()):
-        yield _extent_of_each_member(series, in_buckets.order_by(edge))
-
-
-def _extent_of_each_member(series: Series, rows: Relation) -> Relation:
-    """Select the extent of rows with `first`, `last` and the keys, for each member.
-
-    Citus plans a limit for each member only below a group.
-    """
-    of_one = rows if series.members is None else rows.correlate(series.members)
-    edges = of_one.subquery("edges")
-    extent = select(func.min(edges.c.first).label("first"), func.max(edges.c.last).label("last"))
-    return _of_each_member(series, extent.group_by(*(edges.c[name] for name in series.by)))
-
-
-def _pending_instants(series: Series) -> Relation:
-    raw = series.raw
-    keys = [raw.c[name] for name in series.by]
-    instants = select(raw.c.ts.label("first"), raw.c.ts.label("last"), *keys)
-    return instants.where(*_of(series, raw), *_is_pending(raw, series.lane))
-
-
 def points_at_most(
     series: Series, request: HistoryRequest, key: Mapping[str, object] = NO_KEY
 ) -> Query[tuple[Decimal]]:
@@ -313,10 +178,14 @@ def _points_at_most(
     most = func.greatest(most_each, points_per_sample)
     of_ven = (
         select(table.c.bucket, func.sum(table.c.samples).label("samples"))
-        .where(table.c.resolution_s == part.resolution_s, *_of(series, table), *_within(table.c.bucket, part))
+        .where(
+            table.c.resolution_s == part.resolution_s,
+            *of_entity(series, table),
+            *_within(table.c.bucket, part),
+        )
         .group_by(table.c.bucket, *(table.c[name] for name in series.by))
     )
-    of_vens = _of_each_member(series, of_ven).subquery("of_vens")
+    of_vens = of_each_member(series, of_ven).subquery("of_vens")
     is_apart = series.members is not None and not series.adds_members
     buckets = (
         of_vens
@@ -486,7 +355,7 @@ def _newer_states(part: PieceShape) -> list[Relation]:
 
 def _newer_slots(part: PieceShape) -> Relation:
     """Select slots whose stored energy may be older than their samples."""
-    pending = select(floor(ven_telemetry.c.ts, SLOT)).where(*_is_pending(ven_telemetry, "history"))
+    pending = select(floor(ven_telemetry.c.ts, SLOT)).where(*is_pending(ven_telemetry, "history"))
     late = [select(floor(_rows_of_arrays(VENS, LATE).c.ts, SLOT))] if part.has_late else []
     either = union(select(stale_slots.c.bucket.label("slot")), pending, *late).subquery("news")
     return slots.sharing_energy(either)
@@ -598,14 +467,14 @@ def _raw_states(
         case((source.c.used_power_kw.is_not(None), 1), else_=0).label("used_samples"),
         func.coalesce(source.c.shed_power_kw, 0.0).label("shed_sum"),
         case((source.c.shed_power_kw.is_not(None), 1), else_=0).label("shed_samples"),
-    ).where(*_of(series, source), *_within(source.c.ts, piece), *conditions)
+    ).where(*of_entity(series, source), *_within(source.c.ts, piece), *conditions)
     merged = _grouped_by_member(series, states)
-    return merged if raw is not None else _of_each_member(series, merged)  # parameters have no index
+    return merged if raw is not None else of_each_member(series, merged)  # parameters have no index
 
 
 def _pending_states(series: Series, piece: PieceShape, width: Width) -> Relation:
     """Select states of pending rows: those of batches that the lane has not consumed yet."""
-    return _raw_states(series, piece, width, *_is_pending(series.raw, series.lane))
+    return _raw_states(series, piece, width, *is_pending(series.raw, series.lane))
 
 
 def _bucket_states(
@@ -621,11 +490,11 @@ def _bucket_states(
         table.c.shed_samples,
     ).where(
         table.c.resolution_s == piece.resolution_s,
-        *_of(series, table),
+        *of_entity(series, table),
         *_within(table.c.bucket, piece),
         *conditions,
     )
-    return _of_each_member(series, _grouped_by_member(series, states))
+    return of_each_member(series, _grouped_by_member(series, states))
 
 
 def _grouped_by_member(series: Series, states: Relation) -> Relation:
@@ -636,40 +505,6 @@ def _grouped_by_member(series: Series, states: Relation) -> Relation:
     place = 1 + len(series.by)
     sums = [func.sum(column).label(column.name) for column in columns[place:]]
     return states.with_only_columns(*columns[:place], *sums).group_by(*columns[:place])
-
-
-def _of_each_member(series: Series, aggregated: Relation) -> Relation:
-    """Select the rows of a query for each member.
-
-    Whatever the statistics, the rows of each member are looked up by its id: PostgreSQL does not flatten an
-    aggregate to read those of all VENs at once.
-    """
-    if series.members is None:
-        return aggregated
-    each = aggregated.correlate(series.members).lateral("of_member")
-    return select(*each.c).select_from(series.members.join(each, true()))
-
-
-def _of(series: Series, table: FromClause) -> list[ColumnElement[bool]]:
-    member = series.members
-    of_members = [] if member is None else [table.c[name] == member.c[name] for name in series.by]
-    return [*(table.c[name] == bindparam(name) for name in series.of), *of_members]
-
-
-def _is_pending(raw: Table, lane: str) -> list[ColumnElement[bool]]:
-    """The condition for rows of pending batches; days prune partitions, the span most rows of a day."""
-    batches = (
-        select(ingest_batches)
-        .join(pending_batches, pending_batches.c.batch_id == ingest_batches.c.batch_id)
-        .where(pending_batches.c.lane == lane)
-        .subquery()
-    )
-    return [
-        raw.c.batch_id.in_(select(batches.c.batch_id)),
-        within_days_pending(raw.c.ts),
-        raw.c.ts >= select(func.min(batches.c.first_ts)).scalar_subquery(),
-        raw.c.ts <= select(func.max(batches.c.last_ts)).scalar_subquery(),
-    ]
 
 
 def _within(instant: ColumnElement[datetime], part: PieceShape) -> list[ColumnElement[bool]]:

@@ -9,9 +9,17 @@ from msgspec import Struct
 from sqlalchemy import Connection
 
 from serving.errors import NotFoundError, no_group, no_ven
-from serving.history import queries, selection_queries
-from serving.history.queries import LISTED_LOADS, LISTED_VENS, TOTAL_OF_LISTED_LOADS, Series, listed
+from serving.history import selection_queries
 from serving.history.selection_queries import TypedLoadRow
+from serving.history.series import (
+    LISTED_LOADS,
+    LISTED_VENS,
+    TOTAL_OF_LISTED_LOADS,
+    Series,
+    group_series,
+    known_group,
+    listed,
+)
 from serving.history.service import HistorySubject
 
 Key = tuple[str, ...]
@@ -86,7 +94,7 @@ def group_totals(connection: Connection, group_id: str | None, gone_after: timed
     group_ids = (
         connection.execute(selection_queries.group_ids()).scalars() if group_id is None else [group_id]
     )
-    series = queries.group_series(gone_after)
+    series = group_series(gone_after)
     return _totals(series, {each: HistorySubject(series, {"group_id": each}) for each in group_ids})
 
 
@@ -128,7 +136,7 @@ def _totals(series: Series, subjects: Mapping[str, HistorySubject]) -> Selection
 
 
 def _require_group(connection: Connection, group_id: str) -> None:
-    if queries.group(group_id).first(connection) is None:
+    if known_group(group_id).first(connection) is None:
         raise NotFoundError(no_group(group_id))
 
 

@@ -25,7 +25,7 @@ from serving.errors import NotFoundError, no_group, no_load, no_ven
 from serving.events import queries as events
 from serving.events.queries import ParticipationRow
 from serving.fleet import queries as fleet
-from serving.history import limits, points, queries
+from serving.history import extents, limits, points, queries
 from serving.history.archive import archive_view
 from serving.history.calendar import Columns, gathered
 from serving.history.planner import (
@@ -38,7 +38,8 @@ from serving.history.planner import (
     shortfall,
 )
 from serving.history.points import Point
-from serving.history.queries import BucketRow, Series
+from serving.history.queries import BucketRow
+from serving.history.series import LOAD, NETWORK, NO_KEY, VEN, Series, group_series, known_group, since
 
 BUCKETS_AT_FIRST = 1_000
 BUCKETS_AT_ONCE = 8_000
@@ -59,7 +60,7 @@ AGGREGATES: dict[
 }
 _OF_VEN: dict[str, type[Point]] = {"sum": VenPowerPoint, "energy": VenEnergyPoint, "mean": VenPowerPoint}
 _SHAPES: dict[str, type[Point]] = {"sum": PowerPoint, "energy": EnergyPoint, "mean": PowerPoint}
-SINCE: Query[tuple[int, datetime]] = Query(tuple, queries.since())
+SINCE: Query[tuple[int, datetime]] = Query(tuple, since())
 
 
 class HistorySubject(Struct, frozen=True):
@@ -69,7 +70,7 @@ class HistorySubject(Struct, frozen=True):
     """
 
     series: Series
-    values: Mapping[str, object] = queries.NO_KEY
+    values: Mapping[str, object] = NO_KEY
     """The key of its entity, and the days of pending batches."""
     required: Mapping[str, Query[tuple[object]]] = MappingProxyType({})
     sufficient: Sequence[Query[tuple[object]]] = ()
@@ -139,19 +140,19 @@ class Histories:
         self._pending = PendingDays(pool.rows, clock)
 
     def network(self, request: HistoryRequest) -> History:
-        return self._history(HistorySubject(queries.NETWORK), request)
+        return self._history(HistorySubject(NETWORK), request)
 
     def group(self, group_id: str, request: HistoryRequest) -> History:
         """Return the history of a group's current members."""
-        exists = queries.group(group_id)
-        series = queries.group_series(self._gone_after)
+        exists = known_group(group_id)
+        series = group_series(self._gone_after)
         subject = HistorySubject(series, {"group_id": group_id}, {no_group(group_id): exists}, [exists])
         return self._history(subject, request)
 
     def ven(self, ven_id: str, request: HistoryRequest) -> History:
         """Return the history of a VEN, each point with its event."""
         registered = fleet.registered_ven(ven_id)
-        subject = HistorySubject(queries.VEN, {"ven_id": ven_id}, {no_ven(ven_id): registered}, [registered])
+        subject = HistorySubject(VEN, {"ven_id": ven_id}, {no_ven(ven_id): registered}, [registered])
         return self._history(
             subject, request, events.participations(ven_id, request.start_us, request.end_us)
         )
@@ -159,7 +160,7 @@ class Histories:
     def load(self, ven_id: str, load_id: str, request: HistoryRequest) -> History:
         registered = fleet.registered_ven(ven_id)
         subject = HistorySubject(
-            queries.LOAD,
+            LOAD,
             {"ven_id": ven_id, "load_id": load_id},
             {no_ven(ven_id): registered, no_load(ven_id, load_id): fleet.reported_load(ven_id, load_id)},
             [registered, fleet.load_in_snapshot(ven_id, load_id)],
@@ -330,7 +331,7 @@ def _extents(
     connection: Connection, subject: HistorySubject, request: HistoryRequest
 ) -> Iterator[tuple[datetime | None, datetime | None]]:
     """Yield the extents of what the summary and pending batches have, and of late rows."""
-    yield queries.extent(subject.series, subject.values).one(connection)
+    yield extents.extent(subject.series, subject.values).one(connection)
     late = _late_extent(connection, subject, request)
     if late is not None:
         yield late[:2]

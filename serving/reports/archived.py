@@ -14,11 +14,11 @@ from schemas.db.queries import Query
 from schemas.tables import FRAMES
 from schemas.tables.history import RAW_S, SLOT_S
 from schemas.tables.raw import ven_load_samples
-from schemas.times.instants import MICROSECOND, from_microseconds, microseconds
+from schemas.times.instants import BEGINNING, MICROSECOND, from_microseconds, microseconds
 from schemas.times.time_ranges import TimeRange, widened, without
-from serving.history.archive import BEGINNING, ArchiveView, archive_view
+from serving.history.archive import ArchiveView, archive_view
 from serving.history.late_queries import late_rows
-from serving.history.queries import since
+from serving.history.series import since
 from serving.page import NewestWithin
 from serving.reports import queries
 from serving.reports.queries import SAMPLE_COLUMNS

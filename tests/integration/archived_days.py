@@ -21,11 +21,11 @@ def client_of(system: WholeSystem, folder: ArchiveFolder) -> testing.TestClient:
     return testing.TestClient(create_app(system.engine, lambda: NOW, [], options))
 
 
-def archive(engine: Engine, folder: ArchiveFolder) -> None:
+def archive(engine: Engine, folder: ArchiveFolder, now: datetime = NOW) -> None:
     handled = 1
     while handled:
         with engine.begin() as connection:
-            handled = archive_next_day(connection, NOW, folder=folder, after=timedelta(0))
+            handled = archive_next_day(connection, now, folder=folder, after=timedelta(0))
 
 
 def drop(engine: Engine, *, is_archived: bool = True) -> None:

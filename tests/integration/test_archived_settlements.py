@@ -13,7 +13,6 @@ from sqlalchemy import Connection, Engine, func, select
 
 from ingest.decoding.messages import Received
 from ingest.storing.store import Store
-from jobs.archive.writing import archive_next_day
 from jobs.events.measuring import measurements
 from jobs.events.records import DatabaseRecords, MeasuredEvent
 from jobs.queries.events import settlement as settlement_queries
@@ -23,6 +22,7 @@ from jobs.storage.retention import drop_raw_days
 from schemas.archive.folder import ArchiveFolder
 from schemas.demand_response.baselines import GENERIC
 from schemas.tables.raw import ven_telemetry
+from tests.integration.archived_days import archive
 from tests.integration.published import rows
 from tests.integration.test_settlement import (
     DAY,
@@ -50,15 +50,8 @@ def folder(tmp_path: Path) -> ArchiveFolder:
     return ArchiveFolder((tmp_path / "archive").as_uri())
 
 
-def archive(engine: Engine, folder: ArchiveFolder, now: datetime = NOW) -> None:
-    handled = 1
-    while handled:
-        with engine.begin() as archiving:
-            handled = archive_next_day(archiving, now, folder=folder, after=timedelta(0))
-
-
 def archive_and_drop(engine: Engine, folder: ArchiveFolder) -> None:
-    archive(engine, folder)
+    archive(engine, folder, NOW)
     dropped = 1
     while dropped:
         with engine.begin() as dropping:
@@ -109,8 +102,7 @@ def test_late_rows_of_archived_days_lead_to_a_revision_however_late_the_archive_
 ) -> None:
     """Two homes reported the same; what came late of one home counts as what came in time of the other.
 
-    The settlement looked for late batches by their receipt, some minutes back: while the archive could not be
-    written for longer, it saw them too early, and never again.
+    The archive has the late rows longer after they were received than settlements look back for batches.
     """
     cut_event(store, engine, "in-time", "late")
     publish(store, list(extra("in-time")))

@@ -25,7 +25,9 @@ from serving.db.statements import text_for
 from serving.fleet import queries as fleet
 from serving.history import late_queries
 from serving.history import queries as history
+from serving.history.extents import extent
 from serving.history.planner import HistoryRequest
+from serving.history.series import LISTED_LOADS, LISTED_VENS, LOAD, NETWORK, VEN, Series, group_series, listed
 from serving.page import Page
 from tests.conftest import TEMPLATE
 from tests.servers import DatabaseServer, cloned_database
@@ -193,7 +195,7 @@ def test_the_history_of_a_ven_with_pending_batches(
     aggregate: str, asked: str, connection: Connection
 ) -> None:
     query = {"sum": history.sums, "energy": history.energies}[aggregate]
-    for series in (history.VEN, history.LOAD):
+    for series in (VEN, LOAD):
         assert_no_scan_of_raw_rows(
             connection, query(series, window(*RANGES[asked], 900), {**KEY, **DAYS_PENDING}).bound()
         )
@@ -227,21 +229,19 @@ def test_visible_batches_are_not_late(connection: Connection) -> None:
     assert (day, len(batch_ids)) == (date(2024, 7, 3), REPORTS // DAYS)
 
 
-@pytest.mark.parametrize(
-    "series", [history.VEN, history.LOAD, history.LISTED_LOADS], ids=["ven", "load", "loads"]
-)
-def test_late_rows_are_found_by_batch_or_ven(series: history.Series, connection: Connection) -> None:
+@pytest.mark.parametrize("series", [VEN, LOAD, LISTED_LOADS], ids=["ven", "load", "loads"])
+def test_late_rows_are_found_by_batch_or_ven(series: Series, connection: Connection) -> None:
     late = {
         "late_batches": [REPORTS - 1, REPORTS],
         "late_since": LAST - timedelta(days=1),
         "late_until": LAST,
     }
-    key = history.listed(series, [("ven-7", "hvac1")]) if series.members is not None else KEY
+    key = listed(series, [("ven-7", "hvac1")]) if series.members is not None else KEY
     rows = late_queries.late_rows(series.raw, series.of, series.by, series.members)
     assert_no_scan_of_raw_rows(connection, rows.params({**key, **late}))
 
 
-GROUP = history.group_series(GONE_AFTER)
+GROUP = group_series(GONE_AFTER)
 MEMBERS = 10
 
 
@@ -265,8 +265,8 @@ def test_the_history_of_a_group_reads_the_rows_of_its_members(
 def test_how_far_the_history_of_a_group_reaches(connection: Connection) -> None:
     """Its first and its last instant are those of a member's first and last bucket; points are counted."""
     key = {"group_id": "ten", **DAYS_PENDING}
-    extent = rows_read(connection, history.extent(GROUP, key).bound())
-    assert extent["ven_history"] <= 2 * MEMBERS
+    reach = rows_read(connection, extent(GROUP, key).bound())
+    assert reach["ven_history"] <= 2 * MEMBERS
     of_points = history.points_at_most(GROUP, window(*RANGES["a day"], 7), key)
     assert rows_read(connection, of_points.bound())["ven_history"] <= MEMBERS * REPORTS
 
@@ -276,12 +276,12 @@ LISTED = [f"ven-{20 * number}" for number in range(1, MEMBERS + 1)]
 
 @pytest.mark.parametrize("asked", RANGES)
 @pytest.mark.parametrize("aggregate", ["sum", "energy"])
-@pytest.mark.parametrize("series", [history.LISTED_VENS, history.LISTED_LOADS], ids=["vens", "loads"])
+@pytest.mark.parametrize("series", [LISTED_VENS, LISTED_LOADS], ids=["vens", "loads"])
 def test_listed_histories_read_the_rows_of_those_listed(
-    series: history.Series, aggregate: str, asked: str, connection: Connection
+    series: Series, aggregate: str, asked: str, connection: Connection
 ) -> None:
     query = {"sum": history.sums, "energy": history.energies}[aggregate]
-    keys = history.listed(series, [(ven_id, "hvac1")[: len(series.by)] for ven_id in LISTED])
+    keys = listed(series, [(ven_id, "hvac1")[: len(series.by)] for ven_id in LISTED])
     of_listed = query(series, window(*RANGES[asked], 900), {**keys, **DAYS_PENDING}).bound()
     assert_no_scan_of_raw_rows(connection, of_listed)
     found = rows_read(connection, of_listed)
@@ -292,19 +292,19 @@ def test_listed_histories_read_the_rows_of_those_listed(
 
 @pytest.mark.parametrize("asked", ["everything", "a day", "since"])
 def test_the_history_of_the_network_with_pending_batches(asked: str, connection: Connection) -> None:
-    query = history.sums(history.NETWORK, window(*RANGES[asked], 900), DAYS_PENDING)
+    query = history.sums(NETWORK, window(*RANGES[asked], 900), DAYS_PENDING)
     assert_no_scan_of_raw_rows(connection, query.bound())
 
 
 @pytest.mark.parametrize(
     "series",
-    [history.NETWORK, history.VEN, history.LOAD],
+    [NETWORK, VEN, LOAD],
     ids=["network", "ven", "load"],
 )
-def test_how_far_a_history_reaches(series: history.Series, connection: Connection) -> None:
+def test_how_far_a_history_reaches(series: Series, connection: Connection) -> None:
     key = {**{name: KEY[name] for name in series.of}, **DAYS_PENDING}
     for asked in (
-        history.extent(series, key),
+        extent(series, key),
         history.points_at_most(series, window(*RANGES["a day"], 7), key),
     ):
         query = asked.bound()
@@ -338,18 +338,18 @@ def test_a_second_of_raw_rows_of_the_network(granularity_s: int, connection: Con
     """The splinter before the first whole second of a range."""
     start = FIRST + timedelta(days=5, seconds=0.5)
     edge = window(start, start + timedelta(seconds=1), granularity_s)
-    assert_no_scan_of_raw_rows(connection, history.sums(history.NETWORK, edge, DAYS_PENDING).bound())
+    assert_no_scan_of_raw_rows(connection, history.sums(NETWORK, edge, DAYS_PENDING).bound())
 
 
 def test_the_ragged_edges_of_the_network(connection: Connection) -> None:
     assert_no_scan_of_raw_rows(
-        connection, history.sums(history.NETWORK, window(*RANGES["ragged"], 900), DAYS_PENDING).bound()
+        connection, history.sums(NETWORK, window(*RANGES["ragged"], 900), DAYS_PENDING).bound()
     )
 
 
 def test_the_plans_are_of_the_right_tables(connection: Connection) -> None:
     """Else the absence of a scan would prove nothing."""
-    query = history.sums(history.VEN, window(*RANGES["ragged"], 900), {**KEY, **DAYS_PENDING})
+    query = history.sums(VEN, window(*RANGES["ragged"], 900), {**KEY, **DAYS_PENDING})
     found = list(nodes(connection, query.bound()))
     relations = {node["Relation Name"] for node in found if "Relation Name" in node}
     assert any(relation.startswith("ven_telemetry_p") for relation in relations)

@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 from falcon import testing
 from hypothesis import HealthCheck, Phase, given, settings
-from polars.testing import assert_frame_equal
 
 from analysis.raw_tables import RawTables
 from ingest.decoding.messages import Received
@@ -84,7 +83,7 @@ def assert_same_frames(
     found: Iterator[tuple[str, pl.DataFrame]], expected: list[tuple[str, pl.DataFrame]]
 ) -> None:
     for (what, frame), (_, other) in zip(found, expected, strict=True):
-        assert_frame_equal(frame, other), what
+        assert frame.equals(other), what
 
 
 def powers(system: WholeSystem) -> list[tuple[str, Any]]:
@@ -140,7 +139,7 @@ def silent(system: WholeSystem, tmp_path: Path) -> ArchiveFolder:
 
 
 def test_a_late_conflict_never_sets_latest_values(system: WholeSystem, silent: ArchiveFolder) -> None:
-    """The lane took refused values from it, and loads that no accepted message names; they stayed."""
+    """Nor does it make a load known that no accepted message names."""
     loads = [{"id": "ghost", "currentPowerKw": 9.0}, {"id": "heater", "capacityKw": 9.0}]
     system.ingest(published(telemetry("silent", SILENT_SINCE, 9.0, loads=loads)))
     for step in (system.catch_up, partial(archive, system.engine, silent), system.catch_up):

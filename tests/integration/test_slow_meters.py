@@ -398,7 +398,7 @@ def test_a_width_is_learned_from_the_spacing_of_reports(
 def test_a_width_is_learned_from_archived_days(
     store: Store, engine: Engine, connection: psycopg.Connection, tmp_path: Path
 ) -> None:
-    """Of PostgreSQL's days alone, the width began where retention had left the first report."""
+    """It begins where the archive has its first report, not where retention has left one."""
     slower = datetime(2024, 7, 7, 14, tzinfo=UTC)
     store.write(batch_of(*reports("m", slower - DAY, slower, 5, 3.0), *reports("m", slower, NOW, 15, 3.0)))
     catch_up(engine)

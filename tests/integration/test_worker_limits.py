@@ -127,7 +127,7 @@ class Callers:
 
 
 def test_a_key_has_one_rate_at_all_workers(limited: Server, key: str) -> None:
-    """Each worker counted for itself: with two of them, a key had twice its rate."""
+    """Not one for each worker: its connections are spread over both."""
     callers = Callers(limited.port, key)
     callers.call_all()
     assert callers.statuses == {200: BURST, 429: CONNECTIONS * REQUESTS_EACH - BURST}

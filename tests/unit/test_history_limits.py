@@ -17,7 +17,7 @@ from serving.history.limits import (
     too_many_points,
 )
 from serving.history.planner import HistoryRequest, plan
-from serving.history.queries import NETWORK, VEN, Series
+from serving.history.series import NETWORK, VEN, Series
 from serving.http.parameters.histories import history_request
 
 S = 1_000_000

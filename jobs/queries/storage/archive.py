@@ -25,10 +25,10 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.sql.elements import TextClause
 
 from jobs.queries.storage import partitions as partition_queries
-from jobs.queries.storage import retention as retention_queries
 from jobs.queries.storage.partitions import OLDEST_XACT_ID
 from jobs.queries.summaries.summary import Scope, of_vens, within_range
 from schemas.archive.manifest import Manifest
+from schemas.db.horizons import dropped_before
 from schemas.db.ledger import DAYS_OF_BATCH, NEXT_XACT_ID, is_visible_in
 from schemas.db.queries import Query, Relation, fields_of
 from schemas.tables import Frame
@@ -57,7 +57,7 @@ def archive() -> Query[ArchiveRow]:
 
 def begin_archive(until: datetime) -> Insert:
     """Create the archive. Transactions before the oldest running one are over: readers see their rows."""
-    dropped_until = retention_queries.horizon(RAW_S).scalar_subquery()
+    dropped_until = dropped_before(RAW_S).scalar_subquery()
     return insert(archives).values(
         archive_id=cast(func.gen_random_uuid(), Text),
         since=func.coalesce(dropped_until, until),
@@ -73,11 +73,6 @@ def begin_again(until: datetime) -> Update:
 def forget_snapshots() -> Update:
     """Reset the snapshots of archived days, so that rows of any batch may be missing."""
     return update(archived_days).values(snapshot=EMPTY_SNAPSHOT)
-
-
-def compared_before() -> Select[datetime]:
-    """Select the horizon of raw rows if there is an archive."""
-    return retention_queries.horizon(RAW_S).where(select(archives.c.archive_id).exists())
 
 
 def is_of_this_server() -> Select[bool]:
@@ -166,7 +161,7 @@ def archived() -> Query[ArchivedDayRow]:
 def with_obsolete_files(before: datetime) -> Query[ArchivedDayRow]:
     """Select days with obsolete files; dropped ones only if their newest version is from before a time."""
     days, day = select(*fields_of(ArchivedDayRow, archived_days)), archived_days.c
-    dropped_until = retention_queries.horizon(RAW_S).scalar_subquery()
+    dropped_until = dropped_before(RAW_S).scalar_subquery()
     is_held = func.coalesce(day.day >= cast(func.timezone("UTC", dropped_until), Date), true())
     return Query(
         ArchivedDayRow,

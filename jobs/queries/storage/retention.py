@@ -32,11 +32,6 @@ from schemas.times.instants import EPOCH
 from schemas.times.time_ranges import TimeRange
 
 
-def horizon(resolution_s: int) -> Select[datetime]:
-    """Select the time before which retention has deleted a resolution; no row if it has deleted nothing."""
-    return select(horizons.c.since).where(horizons.c.resolution_s == resolution_s)
-
-
 def advance_horizon(resolution_s: int, since: datetime) -> Insert:
     """Move the horizon of a resolution forward to a time, never back."""
     statement = insert(horizons).values(resolution_s=resolution_s, since=since)

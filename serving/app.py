@@ -15,7 +15,7 @@ from serving.auth.middleware import AuthMiddleware
 from serving.auth.proxies import TrustedProxies
 from serving.auth.rate_limit import TokenBuckets
 from serving.auth.same_origin import SameOrigin
-from serving.cache.fast_path import CACHED_PATHS, FastPath
+from serving.cache.fast_path import FastPath
 from serving.db.engines import Databases
 from serving.db.locks import exclusive
 from serving.events.service import EventWriter
@@ -79,7 +79,7 @@ def create_app(  # noqa: PLR0913 - the composition root
     )
     app = App(middleware=[access_log])
     _add_middleware(app, engine, state, auth, allowed_origins, options.policy)
-    app.fast_path, app.fast_paths = FastPath(state.cache, auth, access_log), CACHED_PATHS
+    app.fast_path = FastPath(state.cache, auth, access_log)
     _set_options(app, options.policy)
     add_error_handling(app)
     dependencies = Dependencies(databases, clock, state, access_log, options)

@@ -1,6 +1,7 @@
 """Runs the WSGI application under granian's ASGI interface, the only one with the raw path of a request.
 
-Requests run in threads, as under a WSGI server. Cached responses are sent from the event loop's own thread.
+Requests run in threads, as under a WSGI server. Responses that the fast path repeats are sent by the event
+loop's own thread, and cost no WSGI environment.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from wsgiref.types import WSGIEnvironment
 import structlog
 from msgspec import Struct
 
-from serving.http.representation import App
+from serving.http.representation import App, Scope, SentResponse
 
 Result = TypeVar("Result")
 Message = dict[str, Any]
@@ -40,18 +41,27 @@ class AsgiAdapter:
 
     def __init__(self, application: App, most_threads: int) -> None:
         self._application = application
+        self._fast_path = application.fast_path
         self._threads = Threads(most_threads)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = None if self._fast_path is None else self._fast_path.response_to(scope)
+        if response is None:
+            response = await self._process(scope, receive, send)
+        if response is not None:
+            await send(
+                {"type": "http.response.start", "status": response.status, "headers": response.headers}
+            )
+            await send({"type": "http.response.body", "body": response.body})
+
+    async def _process(self, scope: Scope, receive: Receive, send: Send) -> SentResponse | None:
+        """Call the application in a thread; returns a complete response, and sends a streamed one."""
         exchange = Exchange(asyncio.get_running_loop(), receive, send)
         env = environment(scope, exchange)
-        blocks = self._application.respond_from_cache(env, exchange.start)
-        if blocks is not None:
-            await exchange.send_whole(b"".join(blocks))
-            return
-        body = await exchange.in_thread(self._threads, lambda: exchange.run(self._application, env))
-        if body is not None:
-            await exchange.send_whole(body)
+        response = await exchange.in_thread(self._threads, lambda: exchange.run(self._application, env))
+        if response is not None and self._fast_path is not None:
+            self._fast_path.record(scope, response)
+        return response
 
 
 class Exchange:
@@ -78,26 +88,24 @@ class Exchange:
         self._headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         return _write_nothing
 
-    async def in_thread(self, threads: "Threads", call: Callable[[], bytes | None]) -> bytes | None:
-        done: asyncio.Future[bytes | None] = self._loop.create_future()
+    async def in_thread(
+        self, threads: "Threads", call: Callable[[], SentResponse | None]
+    ) -> SentResponse | None:
+        done: asyncio.Future[SentResponse | None] = self._loop.create_future()
         threads.run(Call(call, self._loop, done))
         return await done
 
-    def run(self, application: App, env: WSGIEnvironment) -> bytes | None:
-        """Call the application; returns a complete body, and sends a streamed one."""
+    def run(self, application: App, env: WSGIEnvironment) -> SentResponse | None:
+        """Call the application; returns a complete response, and sends a streamed one."""
         body = application(env, self.start)
         if isinstance(body, list):
-            return b"".join(body)
+            return SentResponse(self._status, self._headers, b"".join(body))
         try:
             self._stream(body)
         finally:
             if close := getattr(body, "close", None):
                 close()
         return None
-
-    async def send_whole(self, body: bytes) -> None:
-        await self._send({"type": "http.response.start", "status": self._status, "headers": self._headers})
-        await self._send({"type": "http.response.body", "body": body})
 
     def _stream(self, blocks: Iterable[bytes]) -> None:
         """Send block by block with back-pressure; stops when the client disconnects."""
@@ -161,9 +169,9 @@ def _write_nothing(_data: bytes) -> None:
 class Call(Struct, frozen=True):
     """A call for a thread, and the event loop's future for its result."""
 
-    function: Callable[[], bytes | None]
+    function: Callable[[], SentResponse | None]
     loop: AbstractEventLoop
-    done: "asyncio.Future[bytes | None]"
+    done: "asyncio.Future[SentResponse | None]"
 
 
 class Threads:
@@ -202,17 +210,17 @@ def _make(call: Call) -> None:
         call.loop.call_soon_threadsafe(_set_result, call.done, result)
 
 
-def _set_result(done: "asyncio.Future[bytes | None]", result: bytes | None) -> None:
+def _set_result(done: "asyncio.Future[SentResponse | None]", result: SentResponse | None) -> None:
     if not done.done():
         done.set_result(result)
 
 
-def _set_error(done: "asyncio.Future[bytes | None]", error: Exception) -> None:
+def _set_error(done: "asyncio.Future[SentResponse | None]", error: Exception) -> None:
     if not done.done():
         done.set_exception(error)
 
 
-def environment(scope: Message, body: Exchange) -> WSGIEnvironment:
+def environment(scope: Scope, body: Exchange) -> WSGIEnvironment:
     """Return the WSGI environment of a request, with its raw path in `RAW_URI`."""
     raw_path, query = scope["raw_path"], scope["query_string"].decode("latin-1")
     path = raw_path.decode("latin-1")

@@ -2,8 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
-from wsgiref.types import WSGIEnvironment
+from collections.abc import Callable, Iterator, Mapping
 
 import falcon
 from falcon import Request, Response
@@ -18,9 +17,11 @@ from serving.policy import METRICS_PATH, SAFE_METHODS, SESSION_COOKIE, SESSION_P
 
 SESSION_IN_COOKIES = re.compile(rf'(?:^|;)\s*{SESSION_COOKIE}="?({SESSION}_\w+)"?\s*(?:;|$)', re.ASCII)
 REALM = 'Bearer realm="gridgate"'
-RATE_HEADERS = ("ratelimit-policy", "ratelimit")
-"""In Falcon's spelling; they belong to one request, and are never cached."""
+RATE_HEADERS = (b"ratelimit-policy", b"ratelimit")
+"""As ASGI sends them; they belong to one request, and are never cached."""
 
+SECRET_HEADERS = (b"authorization", b"x-api-key", b"cookie")
+"""Request headers that may have a key or a session."""
 
 Authorize = Callable[[Request, Response, object], None]
 """Authorizes a request to a resource, or raises an HTTP error."""
@@ -86,20 +87,20 @@ class AuthMiddleware:
             if caller.key_id is not None:
                 response.stream = _StreamWhileValid(response.stream, caller, self._keyring)
 
-    def admit(self, env: WSGIEnvironment) -> list[tuple[str, str]] | None:
+    def admit(self, headers: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]] | None:
         """Do `process_request` for a GET without a query; returns the rate limit headers of the response.
 
         None if the request must take the slow path, also to be refused; that consumes no token.
         """
         if self._keyring is None:
-            return [] if self._same_origin.is_own_host(env) else None
-        secret = secret_in(env)
+            return [] if self._same_origin.is_own_host(_text(headers.get(b"host"))) else None
+        secret = secret_in(*[_text(headers.get(name)) for name in SECRET_HEADERS])
         caller = None if secret is None else self._keyring.caller_in_memory(secret)
         if caller is None or self._buckets is None:
             return None if caller is None else []
         grant = self._buckets.take(str(caller.key_id))
-        headers = zip(RATE_HEADERS, (self._buckets.policy, _rate_limit(grant)), strict=True)
-        return list(headers) if grant.is_granted else None
+        values = (self._buckets.policy.encode(), _rate_limit(grant).encode())
+        return list(zip(RATE_HEADERS, values, strict=True)) if grant.is_granted else None
 
     def _require_key(self, keyring: Keyring, request: Request, response: Response) -> None:
         caller = _identify(keyring, request)
@@ -123,12 +124,16 @@ class AuthMiddleware:
             )
 
 
-def secret_in(env: WSGIEnvironment) -> str | None:
+def secret_in(authorization: str | None, api_key: str | None, cookies: str | None) -> str | None:
     """Return the key in a header; else the session in the cookie, as EventSource sends no header."""
-    scheme, _, key = env.get("HTTP_AUTHORIZATION", "").partition(" ")
+    scheme, _, key = (authorization or "").partition(" ")
     if scheme.lower() == "bearer" and key:
-        return str(key).strip()
-    return env.get("HTTP_X_API_KEY") or _session_in(env.get("HTTP_COOKIE", ""))
+        return key.strip()
+    return api_key or _session_in(cookies or "")
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def _session_in(cookies: str) -> str | None:
@@ -138,7 +143,7 @@ def _session_in(cookies: str) -> str | None:
 
 
 def _identify(keyring: Keyring, request: Request) -> Caller:
-    secret = secret_in(request.env)
+    secret = secret_in(*[request.get_header(name.decode()) for name in SECRET_HEADERS])
     if secret is None:
         raise _unauthorized(
             "Send an API key as Authorization: Bearer KEY, or as X-API-Key; "

@@ -2,7 +2,6 @@
 
 import re
 from functools import lru_cache
-from wsgiref.types import WSGIEnvironment
 
 import falcon
 from falcon import Request
@@ -33,13 +32,12 @@ class SameOrigin:
         self.is_local_only = is_local_only
         self._page_ports = page_ports
 
-    def is_own_host(self, env: WSGIEnvironment) -> bool:
-        """Return whether the `Host` of a WSGI request excludes DNS rebinding; checked only without keys.
+    def is_own_host(self, host: str | None) -> bool:
+        """Return whether the `Host` of a request excludes DNS rebinding; checked only without keys.
 
         A browser binds a page to the host name that it was loaded from. A foreign site can have its own name
         resolve to this machine, but not an IP address or `localhost`.
         """
-        host = env.get("HTTP_HOST")
         return not self.is_local_only or host is None or host in self._names or _is_local(host)
 
     def check(self, request: Request) -> None:
@@ -48,7 +46,7 @@ class SameOrigin:
         Raises:
             falcon.HTTPForbidden: the host name or the origin is foreign.
         """
-        if not self.is_own_host(request.env):
+        if not self.is_own_host(request.get_header("Host")):
             raise falcon.HTTPForbidden(
                 description="Without keys, this service answers to its IP address or localhost only, not to "
                 f"{request.host}: any site can have a name of its own resolve to this machine."

@@ -4,31 +4,25 @@ It knows nothing of content negotiation, tags or headers: it records what Falcon
 Everything unusual goes to Falcon.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from time import perf_counter
-from types import TracebackType
-from wsgiref.types import StartResponse, WSGIEnvironment
-
-import falcon
 
 from serving.auth.middleware import RATE_HEADERS, AuthMiddleware
 from serving.cache.response_cache import ResponseCache
 from serving.http.monitoring import AccessLog
-from serving.http.representation import CachedResponse, ResponseHead, WsgiApplication, requested_method
+from serving.http.representation import Scope, SentResponse
 
-CACHED_PATHS: Mapping[str, str] = {
-    "/api/stats/network": "network",
-    "/api/stats/loads": "load types",
-    "/api/vens/summary": "summaries",
+CACHED_PATHS: Mapping[bytes, str] = {
+    b"/api/stats/network": "network",
+    b"/api/stats/loads": "load types",
+    b"/api/vens/summary": "summaries",
 }
 """The cached response of each path."""
 
 MAX_VARIANTS = 64
-"""Recorded heads of one response. Clients choose the request headers, and must not fill our memory."""
+"""Recorded variants of one response. Clients choose the request headers, and must not fill our memory."""
 
-Variant = tuple[str | None, ...]
-ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
-"""What WSGI passes on of an exception."""
+Headers = Mapping[bytes, bytes]
 
 
 class FastPath:
@@ -39,48 +33,49 @@ class FastPath:
         self._auth = auth
         self._access_log = access_log
 
-    def __call__(
-        self, env: WSGIEnvironment, start_response: StartResponse, falcon_app: WsgiApplication
-    ) -> Iterable[bytes]:
-        name = CACHED_PATHS.get(env["PATH_INFO"])
-        if name is None or env["REQUEST_METHOD"] != "GET" or env["QUERY_STRING"] or "HTTP_ORIGIN" in env:
-            return falcon_app(env, start_response)
+    def response_to(self, scope: Scope) -> SentResponse | None:
+        """Return a recorded response, counted and logged; None if Falcon must process the request."""
+        name = CACHED_PATHS.get(scope["raw_path"])
+        if name is None:
+            return None
         started_s = perf_counter()
-        response = self._cache.peek(name)
-        if response is None:
-            return falcon_app(env, start_response)
-        variant = env.get("HTTP_ACCEPT"), env.get("HTTP_ACCEPT_ENCODING"), env.get("HTTP_IF_NONE_MATCH")
-        head = response.heads.get(variant)
-        if head is None:
-            return falcon_app(env, _HeadRecorder(response, variant, start_response))
-        rate_headers = self._auth.admit(env)
-        if rate_headers is None:
-            return falcon_app(env, start_response)
+        headers = _headers_of(scope)
+        cached = None if headers is None else self._cache.peek(name)
+        if headers is None or cached is None:
+            return None
+        sent = cached.sent.get(_variant(headers))
+        rate_headers = None if sent is None else self._auth.admit(headers)
+        if sent is None or rate_headers is None:
+            return None
         self._cache.note_request(name)
-        start_response(head.status, [*head.headers, *rate_headers])
-        duration_s = perf_counter() - started_s
-        self._access_log.log_cached(requested_method(env), env["PATH_INFO"], head, duration_s)
-        return [response.encoded(head.encoding)] if head.has_body else []
+        self._access_log.log_cached(scope["path"], sent.status, perf_counter() - started_s)
+        return SentResponse(sent.status, sent.headers + rate_headers, sent.body) if rate_headers else sent
+
+    def record(self, scope: Scope, response: SentResponse) -> None:
+        """Keep a response of Falcon if its ETag is that of the cached one."""
+        name = CACHED_PATHS.get(scope["raw_path"])
+        headers = None if name is None else _headers_of(scope)
+        cached = None if name is None else self._cache.peek(name)
+        if headers is None or cached is None or len(cached.sent) >= MAX_VARIANTS:
+            return
+        tag, _, _ = dict(response.headers).get(b"etag", b"").strip(b'"').partition(b"-")
+        if tag == cached.tag.encode():
+            kept = [(name, value) for name, value in response.headers if name not in RATE_HEADERS]
+            cached.sent[_variant(headers)] = SentResponse(response.status, kept, response.body)
 
 
-class _HeadRecorder:
-    """A `start_response` that records the head if its ETag is that of the cached response."""
+def _headers_of(scope: Scope) -> Headers | None:
+    """Return the headers of a GET without a query, an `Origin`, or a header that is sent twice; else None."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    is_usual = (
+        scope["method"] == "GET"
+        and not scope["query_string"]
+        and b"origin" not in headers
+        and len(headers) == len(scope["headers"])
+    )
+    return headers if is_usual else None
 
-    def __init__(self, response: CachedResponse, variant: Variant, start_response: StartResponse) -> None:
-        self._response = response
-        self._variant = variant
-        self._start_response = start_response
 
-    def __call__(
-        self,
-        status: str,
-        headers: list[tuple[str, str]],
-        exc_info: ExceptionInfo = None,
-        /,
-    ) -> Callable[[bytes], object]:
-        tag, _, encoding = dict(headers).get("etag", "").strip('"').partition("-")
-        heads = self._response.heads
-        if tag == self._response.tag and len(heads) < MAX_VARIANTS:
-            kept = [(name, value) for name, value in headers if name not in RATE_HEADERS]
-            heads[self._variant] = ResponseHead(status, kept, encoding or None, status == falcon.HTTP_200)
-        return self._start_response(status, headers, exc_info)
+def _variant(headers: Headers) -> tuple[bytes | None, ...]:
+    """Return the headers on which the response depends; requests with an `Origin` are Falcon's."""
+    return headers.get(b"accept"), headers.get(b"accept-encoding"), headers.get(b"if-none-match")

@@ -1,7 +1,7 @@
 """The representation of responses: ETags and conditional requests (RFC 9110, 13), common headers, HEAD."""
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -28,17 +28,19 @@ REQUESTED_METHOD = "gridgate.requested_method"
 CONDITIONS = ("If-Match", "If-None-Match")
 METHODS = frozenset({"PATCH", "PUT", "DELETE"})
 
+Scope = Mapping[str, Any]
+"""What ASGI passes on of a request."""
+
 Hold = Callable[[str], AbstractContextManager[object]]
 """Takes a lock by name, across processes, against other changes with a precondition."""
 
 
-class ResponseHead(Struct, frozen=True):
-    """The status and headers of a sent response."""
+class SentResponse(Struct, frozen=True):
+    """A complete response, with the encoded headers that ASGI sends."""
 
-    status: str
-    headers: list[tuple[str, str]]
-    encoding: str | None
-    has_body: bool
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 def tag_of(content: bytes) -> str:
@@ -48,13 +50,13 @@ def tag_of(content: bytes) -> str:
 class CachedResponse:
     """A complete body with its ETag and compressed variants, each computed once and shared by threads."""
 
-    __slots__ = ("_body", "_encoded", "heads", "tag")
+    __slots__ = ("_body", "_encoded", "sent", "tag")
 
     def __init__(self, body: bytes, tag: str | None = None) -> None:
         self._body = body
         self.tag = tag_of(body) if tag is None else tag
-        self.heads: dict[tuple[str | None, ...], ResponseHead] = {}
-        """Heads sent with this body, by the request headers on which they depend."""
+        self.sent: dict[tuple[bytes | None, ...], SentResponse] = {}
+        """Responses sent with this tag, by the request headers on which they depend."""
         self._encoded: dict[str, bytes] = {}
 
     @property
@@ -184,51 +186,28 @@ class SecurityHeaders:
                 response.set_header(name, value)
 
 
-WsgiApplication = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
+class FastPath(Protocol):
+    """Repeats responses that were sent before, without the application."""
 
+    def response_to(self, scope: Scope) -> SentResponse | None:
+        """Return the response to a request; None if the application must process it."""
 
-FastPath = Callable[[WSGIEnvironment, StartResponse, WsgiApplication], Iterable[bytes]]
-
-
-class _NotCachedError(Exception):
-    """A response is not in the cache."""
-
-
-def _process_in_full(_env: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
-    raise _NotCachedError
+    def record(self, scope: Scope, response: SentResponse) -> None:
+        """Keep a response of the application for equal requests."""
 
 
 class App(falcon.App[Request, Response]):
-    """A Falcon application with HEAD for each GET, and a fast path for cached responses."""
+    """A Falcon application with HEAD for each GET."""
 
     fast_path: FastPath | None = None
-    fast_paths: Collection[str] = ()
+    """Asked first where a server calls the application."""
+
     set_client_address: Callable[[WSGIEnvironment], None] | None = None
     """Replaces a proxy's address by that of its client."""
 
     def __call__(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if env["REQUEST_METHOD"] == "HEAD":
             return self._head(env, start_response)
-        if self.fast_path is not None and self._is_cached(env):
-            return self.fast_path(env, start_response, self._call_falcon)
-        return self._call_falcon(env, start_response)
-
-    def _is_cached(self, env: WSGIEnvironment) -> bool:
-        """Return whether a path may be cached; an encoded slash makes it another path."""
-        return env["PATH_INFO"] in self.fast_paths and "%" not in env[RAW_PATH]
-
-    def respond_from_cache(
-        self, env: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes] | None:
-        """Respond without a query; None if this request must be processed in full."""
-        if self.fast_path is None or env["REQUEST_METHOD"] != "GET" or not self._is_cached(env):
-            return None
-        try:
-            return self.fast_path(env, start_response, _process_in_full)
-        except _NotCachedError:
-            return None
-
-    def _call_falcon(self, env: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if self.set_client_address is not None:
             self.set_client_address(env)
         path = env[RAW_PATH].partition("?")[0]

@@ -36,6 +36,7 @@ from serving.live.hub import HEARTBEAT
 from serving.policy import SESSION_COOKIE, Policy, is_open, is_openadr
 from serving.routes import AppOptions
 from serving.worker_state import WorkerState
+from tests.integration.as_served import client_of
 from tests.integration.published import NOW
 
 ORIGIN = "https://ui.example"
@@ -369,13 +370,13 @@ def ready(engine: Engine, clock: Clock) -> testing.TestClient:
     state = WorkerState(engine, FleetReader(engine, clock))
     state.cache.poll()
     policy = Policy(needs_keys=True, rate_per_s=1, rate_burst=4)
-    client = testing.TestClient(create_app(engine, clock, [ORIGIN], AppOptions(policy=policy), state=state))
+    client = client_of(create_app(engine, clock, [ORIGIN], AppOptions(policy=policy), state=state))
     first = bearer(KeyStore(engine).create("first", "viewer", None, NOW))
     for _ in range(2):
         assert client.simulate_get(READY, headers=first).status_code == 200
     whole = state.cache.peek("network")
     assert whole is not None
-    assert whole.heads
+    assert whole.sent
     return client
 
 

@@ -165,8 +165,13 @@ def test_what_is_ready_is_counted_and_not_told_line_by_line(site: Site) -> None:
             site.client.simulate_get("/api/stats/network")
     levels = [event["log_level"] for event in events if event["event"] == "request"]
     assert (levels.count("info"), levels.count("debug")) in {(1, 4), (2, 3)}
-    counted = 'gridgate_serving_requests_total{method="GET",route="/api/stats/network",status="200"} 5.0'
-    assert counted in site.client.simulate_get("/metrics").text
+    metrics = site.client.simulate_get("/metrics").text
+    for counted in (
+        'gridgate_serving_requests_total{method="GET",route="/api/stats/network",status="200"} 5.0',
+        'gridgate_serving_request_seconds_count{route="/api/stats/network"} 5.0',
+        'gridgate_serving_request_seconds_bucket{le="30.0",route="/api/stats/network"} 5.0',
+    ):
+        assert counted in metrics
 
 
 @pytest.mark.usefixtures("some_vens")

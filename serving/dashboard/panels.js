@@ -37,14 +37,14 @@ export class Panel {
 
   /**
    * Runs what asks the server and shows its answer; a refusal becomes the panel's reason.
-   * @param {() => Promise<void>} does
+   * @param {() => Promise<unknown>} does false if its answer is not shown: the panel knows no more than before
    */
   async ask(does) {
     const asked = this.asked;
     try {
-      await does();
+      const isShown = await does();
       succeeded();
-      if (asked !== this.asked) return;
+      if (isShown === false || asked !== this.asked) return;
       this.answeredAt = Date.now();
       this.reason = null;
     } catch (error) {

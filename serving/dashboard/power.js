@@ -55,7 +55,7 @@ export class PowerChart {
     return this.path === null || !this.isShown() ? null : this.panel.ask(() => this.read());
   }
 
-  /** Asks anew; an answer that a newer question has overtaken is not shown. */
+  /** Asks anew; an answer that a newer question has overtaken is not shown, and resolves to false. */
   async read() {
     const asked = ++this.asked;
     const wanted = range();
@@ -66,12 +66,13 @@ export class PowerChart {
       days ? this.history(this.path, wanted.map((ms) => daysBefore(ms, days)), granularityS) : null,
       this.typesPath && isGenerationShown() ? this.history(this.typesPath, wanted, granularityS) : null,
     ]);
-    if (asked !== this.asked) return;
+    if (asked !== this.asked) return false;
     const now = JSON.stringify([answer, before, types, wanted.map((ms) => Math.floor(ms / 60_000)), this.name]);
-    if (now === this.drawnText && this.drawn) return;
+    if (now === this.drawnText && this.drawn) return true;
     this.drawnText = now;
     this.drawn = { ...withGeneration(answer.points, types), granularityS, range: wanted, warning: answer.warning, before: before && { points: before.points, days } };
     await this.draw();
+    return true;
   }
 
   history(path, [start, end], granularityS) {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import free_ports
@@ -27,6 +27,8 @@ PANELS = ("now", "event", "history", "types")
 AWAY = re.compile(
     "database (cannot be reached|is (starting|shutting)|has crashed)|connection to the database was lost"
 )
+
+HISTORY = "**/api/stats/network/history?*"
 
 
 class Site:
@@ -164,6 +166,28 @@ def test_before_the_first_answer_nothing_is_claimed(page: Page, site: Site, even
         site.postgres.start()
     expect(page.locator("#event-view")).to_contain_text(f"event {event}", timeout=60_000)
     expect(page.get_by_role("button", name="Start event")).to_be_enabled()
+
+
+def test_an_answer_that_is_overtaken_is_not_taken_for_one(page: Page, site: Site) -> None:
+    """Another range is chosen before the first answer comes; its own does not come."""
+    held = list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(HISTORY, hold)
+    with page.expect_request(HISTORY):
+        page.goto(site.url)
+    page.get_by_role("button", name="30 days").first.wait_for()
+    overtaken = len(held)
+    with page.expect_request(HISTORY):
+        page.get_by_role("button", name="30 days").first.click()
+    for each in held[:overtaken]:
+        with page.expect_response(HISTORY):
+            each.continue_()
+    for each in held[overtaken:]:
+        each.fulfill(status=503, json={"title": "Service Unavailable", "status": 503, "detail": "It rests."})
+    expect(page.locator("#history > .state")).to_have_text("Not known: It rests.")
 
 
 def test_nothing_runs_is_said_of_then(page: Page, site: Site) -> None:

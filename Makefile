@@ -35,7 +35,7 @@ test: install ## the tests of an engineer's day, against a real PostgreSQL and a
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not bench and not brokers and not clients and not faults and not thorough and not accuracy and not conformance"
 
 thorough: install ## what takes long: programs as processes, whole events, tests of the tests, notebooks
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough --durations 25
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m thorough --durations 25
 
 accuracy: install ## score forecasts and intervals on simulated fleets, and print the figures (10 minutes)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m accuracy -rfEsP

@@ -39,6 +39,21 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own in it
 ROOM_BYTES = 4 * 2**30
 OURS_IN_MEMORY = "gridgate-tests-"
 
+LONGEST = frozenset(
+    {
+        "test_archived_histories.py",
+        "test_bulk_histories.py",
+        "test_dashboard.py",
+        "test_dashboard_vens.py",
+        "test_demand_response.py",
+        "test_duty_day.py",
+        "test_exit_codes.py",
+        "test_notebooks.py",
+        "test_openadr_walk.py",
+    }
+)
+"""Files that take minutes. They begin first: at the end of a run no process waits for another's long file."""
+
 NEIGHBOURS = """
 CREATE TABLE invoices (day date, amount int) PARTITION BY RANGE (day);
 CREATE TABLE invoices_p20240101 PARTITION OF invoices FOR VALUES FROM ('2024-01-01') TO ('2024-01-02');
@@ -100,7 +115,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a Citus cluster, or what cannot be on one."""
+    """Leave out what needs a Citus cluster, or what cannot be on one; put the longest files first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
     url = os.environ.get("TEST_DATABASE_URL")
     mark = "not_on_citus" if url and is_citus(GivenServer(url)) else "citus"
     left_out = [item for item in items if item.get_closest_marker(mark)]

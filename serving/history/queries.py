@@ -419,12 +419,15 @@ def _late_states(series: Series, piece: PieceShape, width: Width) -> Relation:
 
 
 def _rows_of_arrays(series: Series, prefix: str) -> FromClause:
-    """Return rows whose columns are parameters: arrays in text."""
+    """Return rows whose columns are parameters: arrays in text.
+
+    They are a sub-query, since Citus mistakes the columns of an `unnest` of several arrays that is joined.
+    """
     columns = _columns_of(series)
     texts = {name: bindparam(f"{prefix}_{name}", type_=Text()) for name in columns}
     arrays = [cast(texts[name], ARRAY(kind)) for name, kind in columns.items()]
     named = (column(name, kind) for name, kind in columns.items())
-    return func.unnest(*arrays).table_valued(*named).render_derived()
+    return select(func.unnest(*arrays).table_valued(*named).render_derived()).subquery()
 
 
 def _stretches(pieces: PieceShapes, is_searched: Callable[[PieceShape], bool]) -> Iterator[PieceShape]:

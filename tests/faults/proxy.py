@@ -1,4 +1,4 @@
-"""A proxy between ingest and PostgreSQL, on Unix sockets, that can delay, stop or cut connections."""
+"""A proxy between ingest and PostgreSQL, on a Unix socket, that can delay, stop or cut connections."""
 
 import contextlib
 import select
@@ -9,16 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Self
 
+from psycopg.conninfo import conninfo_to_dict
+
 CHUNK = 65_536
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 """The whole message. It is never in one chunk with another: before it, the client waits for an answer."""
-SOCKET = ".s.PGSQL.5432"
+PORT = 5432
+SOCKET = f".s.PGSQL.{PORT}"
 
 Cut = Literal["answer", "question", "client"]
 
 
 class PostgresProxy:
-    """A client with `directory` as its host connects through the proxy to the server at `server_dir`.
+    """A client of `url` connects through the proxy, a socket in `directory`, to `database_url`.
 
     Each cut ends the client's connection at its next COMMIT, so that the client cannot know the outcome:
 
@@ -28,9 +31,11 @@ class PostgresProxy:
       whole machine fails. `close_all` ends that.
     """
 
-    def __init__(self, directory: Path, server_dir: str) -> None:
+    def __init__(self, directory: Path, database_url: str) -> None:
+        parts = conninfo_to_dict(database_url)
+        self.url = f"postgresql://{parts['user']}@/{parts['dbname']}?host={directory}&port={PORT}"
         self._directory = directory
-        self._server = f"{server_dir}/{SOCKET}"
+        self._server = _address(str(parts["host"]), int(parts.get("port") or PORT))
         self._listener = socket.socket(socket.AF_UNIX)
         self._ends: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -42,7 +47,7 @@ class PostgresProxy:
 
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._listener.bind(str(self._directory / SOCKET))
+        self._listener.bind(_address(str(self._directory), PORT))
         self._listener.listen()
         self._run(self._accept)
         return self
@@ -90,7 +95,7 @@ class PostgresProxy:
         self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
-        server = socket.socket(socket.AF_UNIX)
+        server = socket.socket(socket.AF_UNIX if isinstance(self._server, str) else socket.AF_INET)
         self._ends += [client, server]
         with client, contextlib.suppress(OSError):  # either side may go away at any time
             server.connect(self._server)
@@ -121,3 +126,8 @@ class PostgresProxy:
             server.recv(CHUNK)
         self.cuts += 1
         return cut
+
+
+def _address(host: str, port: int) -> str | tuple[str, int]:
+    """The socket in a directory, or a port of a host, as libpq has it."""
+    return f"{host}/.s.PGSQL.{port}" if host.startswith("/") else (host, port)

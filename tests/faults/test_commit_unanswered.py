@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.deadline import until
 from tests.faults.proxy import Cut, PostgresProxy
-from tests.faults.site import DATABASE, SETTLED_WITHIN_S, Site
+from tests.faults.site import SETTLED_WITHIN_S, Site
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-database")]
 
@@ -27,12 +27,9 @@ CUTS: dict[Cut, int] = {"answer": 10, "question": 10, "client": 2}
 )
 def test_nobody_knows_what_became_of_a_commit(site: Site, messages: int, cut: Cut) -> None:
     """Committed, aborted, or still open: ingest cannot know, and retries."""
-    socket_dir = site.directory / "proxy"
-    server_dir = site.database_url.partition("host=")[2]
-    with PostgresProxy(socket_dir, server_dir) as proxy:
-        url = f"postgresql://postgres@/{DATABASE}?host={socket_dir}"
+    with PostgresProxy(site.directory / "proxy", site.database_url) as proxy:
         # Without its other connection, which commits as well: only batches are to be cut, and counted.
-        worker = site.ingest(database_url=url, INGEST_COMMANDS="off")
+        worker = site.ingest(database_url=proxy.url, INGEST_COMMANDS="off")
         sender = site.sender(messages, limit=0)
         for number in range(1, CUTS[cut] + 1):
             proxy.cut_next(cut)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.proxy import PostgresProxy
-from tests.faults.site import DATABASE, SETTLED_WITHIN_S, Site
+from tests.faults.site import SETTLED_WITHIN_S, Site
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("faults-database")]
 
@@ -17,11 +17,8 @@ GROWTH_LIMIT_MB = 24
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"], indirect=True)
 def test_a_storm_waits_at_the_broker(site: Site, messages: int) -> None:
     """All messages are sent before half of them is stored; by back-pressure ingest's memory does not grow."""
-    socket_dir = site.directory / "proxy"
-    server_dir = site.database_url.partition("host=")[2]
-    with PostgresProxy(socket_dir, server_dir) as proxy:
-        url = f"postgresql://postgres@/{DATABASE}?host={socket_dir}"
-        worker = site.ingest(database_url=url, MQTT_RECEIVE_MAXIMUM=IN_FLIGHT)
+    with PostgresProxy(site.directory / "proxy", site.database_url) as proxy:
+        worker = site.ingest(database_url=proxy.url, MQTT_RECEIVE_MAXIMUM=IN_FLIGHT)
         worker.note_peak()
         idle_mb = worker.peak_mb
         proxy.seconds_a_megabyte = SECONDS_A_MEGABYTE

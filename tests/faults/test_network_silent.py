@@ -44,12 +44,10 @@ def words(places: list[Place]) -> Callable[[], str]:
 
 def test_a_proxy_that_stops_forwarding(site: Site, messages: int) -> None:
     """Ingest hung for 15 min 38 s without a line in the log, and its health was ok."""
-    directory = site.directory / "proxy"
     (ingest_port,) = free_ports(1)
-    with PostgresProxy(directory, site.database_url.partition("host=")[2]) as proxy:
-        url = f"postgresql://postgres@/{DATABASE}?host={directory}"
-        worker = site.ingest(database_url=url, INGEST_HTTP_PORT=str(ingest_port))
-        with Scheduler(site.directory, url, "jobs") as jobs, serving(url) as (http_port, _):
+    with PostgresProxy(site.directory / "proxy", site.database_url) as proxy:
+        worker = site.ingest(database_url=proxy.url, INGEST_HTTP_PORT=str(ingest_port))
+        with Scheduler(site.directory, proxy.url, "jobs") as jobs, serving(proxy.url) as (http_port, _):
             places = [(ingest_port, "/health"), (jobs.port, "/health"), (http_port, "/health/db-check")]
             sender = site.sender(messages, per_s=messages / 30)
             site.until_stored(messages // 10)

@@ -353,11 +353,9 @@ def test_a_client_that_is_lost_at_its_commit_does_not_keep_its_locks(
     database_url: str, connection: psycopg.Connection, tmp_path: Path
 ) -> None:
     """After a pipeline of psycopg the server had no timer for it: its VENs were locked for ever."""
-    database, _, server_dir = database_url.partition("?host=")
-    own = f"{database}?host={tmp_path}"
     unreadable = [Received("oadr/meter/a", b"{", NOW)] * 3
-    with PostgresProxy(tmp_path, server_dir) as proxy:
-        lost = connect(own, "ingest", idle_in_transaction_session_timeout="1s")
+    with PostgresProxy(tmp_path, database_url) as proxy:
+        lost = connect(proxy.url, "ingest", idle_in_transaction_session_timeout="1s")
         store = Store(lost, "tests")
         store.write(batch_of(telemetry("first")))
         proxy.seconds_a_megabyte = 200  # as over a network: the answers are late

@@ -25,7 +25,6 @@ from sqlalchemy import (
     case,
     cast,
     column,
-    false,
     func,
     literal,
     select,
@@ -439,8 +438,8 @@ def _stretches(pieces: PieceShapes, is_searched: Callable[[PieceShape], bool]) -
 
 
 def _nothing(series: Series, width: Width) -> Relation:
-    """Select no rows, for a range of which nothing is kept."""
-    return _bucket_states(series, UNBOUNDED, width, false())
+    """Select no rows, for a range of which nothing is kept. Citus joins no `WHERE false` on PostgreSQL 15."""
+    return _bucket_states(series, UNBOUNDED, width).limit(0)
 
 
 def _stored_raw_states(series: Series, piece: PieceShape, width: Width) -> Relation:

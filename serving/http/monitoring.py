@@ -96,7 +96,7 @@ class Durations(Histogram):
 Labelled = TypeVar("Labelled", Counter, Durations)
 
 
-class CachedResponses(Struct):
+class Tally(Struct):
     """Responses of the fast path that the metrics do not have yet, by bucket of their duration."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(TIMES_S) + 1))
@@ -115,7 +115,7 @@ class RequestMetrics:
         self.registry = CollectorRegistry()
         self.registry.register(BuildInfo("serving"))
         self._children: dict[tuple[object, tuple[str | int, ...]], object] = {}
-        self._cached: defaultdict[tuple[str, int], CachedResponses] = defaultdict(CachedResponses)
+        self._tallies: defaultdict[tuple[str, int], Tally] = defaultdict(Tally)
         self._lock = threading.Lock()
         if directory is not None:
             os.environ[METRICS_DIRECTORY] = str(directory)
@@ -162,17 +162,16 @@ class RequestMetrics:
     def answered_from_cache(self, route: str, status: int, duration_s: float) -> None:
         """Count a response of the fast path to a GET."""
         with self._lock:
-            cached = self._cached[route, status]
-            cached.counts[bisect_left(TIMES_S, duration_s)] += 1
-            cached.total_s += duration_s
+            tally = self._tallies[route, status]
+            tally.counts[bisect_left(TIMES_S, duration_s)] += 1
+            tally.total_s += duration_s
 
-    def _add_cached(self) -> None:
+    def _add_tallies(self) -> None:
         with self._lock:
-            cached = list(self._cached.items())
-            self._cached.clear()
-        for (route, status), responses in cached:
-            self._child(self._requests, "GET", route, status).inc(sum(responses.counts))
-            self._child(self._durations, route).add(responses.counts, responses.total_s)
+            tallies, self._tallies = self._tallies, defaultdict(Tally)
+        for (route, status), tally in tallies.items():
+            self._child(self._requests, "GET", route, status).inc(sum(tally.counts))
+            self._child(self._durations, route).add(tally.counts, tally.total_s)
 
     def _child(self, metric: Labelled, *labels: str | int) -> Labelled:
         """Return the cached child of labels, which the library would look up under a lock."""
@@ -184,13 +183,13 @@ class RequestMetrics:
 
     def set_gauges(self, stream_clients: int, confirmed_at_s: float) -> None:
         """Set the gauges, and add up; called every few seconds."""
-        self._add_cached()
+        self._add_tallies()
         self._clients.set(stream_clients)
         self._confirmed_at.set(confirmed_at_s)
 
     def text(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
-        self._add_cached()
+        self._add_tallies()
         if self._directory is None:
             return generate_latest(self.registry)
         _mark_dead_processes(self._directory)

@@ -66,6 +66,7 @@ def application(at_stop: ExitStack) -> App:
         engine, replica or None, settings.ready_max_rollup_age_s, settings.http_query_timeout_s
     )
     access_log = AccessLog(RequestMetrics(_shared_directory()), SqlClock())
+    at_stop.callback(access_log.metrics.start_adding_up())
     for each in {databases.primary, databases.to_read}:
         access_log.sql_clock.listen_to(each)
     reader = FleetReader(engine, clock, settings.loads_gone_after(), settings.time_zone)

@@ -54,6 +54,7 @@ def serve(make_application: MakeApplication, settings: ServingSettings) -> None:
         http1_settings=HTTP1Settings(
             header_read_timeout=HEADERS_WITHIN_MS, max_buffer_size=LONGEST_HEADERS_BYTES
         ),
+        websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=settings.http_finish_s,
         log_level=LogLevels(settings.log_level),

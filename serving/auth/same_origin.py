@@ -49,7 +49,7 @@ class SameOrigin:
         if not self.is_own_host(request.get_header("Host")):
             raise falcon.HTTPForbidden(
                 description="Without keys, this service answers to its IP address or localhost only, not to "
-                f"{request.host}: any site can have a name of its own resolve to this machine."
+                f"{request.get_header('Host')}: any site can have a name of its own resolve to this machine."
             )
         if request.get_header("Origin") is not None:
             self.require(request)

@@ -20,7 +20,7 @@ CACHED_PATHS: Mapping[bytes, str] = {
 """The cached response of each path."""
 
 MAX_VARIANTS = 64
-"""Recorded variants of one response. Clients choose the request headers, and must not fill our memory."""
+"""The newest recorded variants of a response. Clients choose the headers, and must not fill our memory."""
 
 Headers = Mapping[bytes, bytes]
 
@@ -56,10 +56,12 @@ class FastPath:
         name = CACHED_PATHS.get(scope["raw_path"])
         headers = None if name is None else _headers_of(scope)
         cached = None if name is None else self._cache.peek(name)
-        if headers is None or cached is None or len(cached.sent) >= MAX_VARIANTS:
+        if headers is None or cached is None:
             return
         tag, _, _ = dict(response.headers).get(b"etag", b"").strip(b'"').partition(b"-")
         if tag == cached.tag.encode():
+            if len(cached.sent) >= MAX_VARIANTS:
+                del cached.sent[next(iter(cached.sent))]
             kept = [(name, value) for name, value in response.headers if name not in RATE_HEADERS]
             cached.sent[_variant(headers)] = SentResponse(response.status, kept, response.body)
 

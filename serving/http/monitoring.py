@@ -81,6 +81,7 @@ METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The library's name."""
 
 TIMES_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+ADDED_UP_EVERY_S = 1.0
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 
 
@@ -106,8 +107,8 @@ class Tally(Struct):
 class RequestMetrics:
     """The metrics of one process, or of all processes that share a directory.
 
-    Responses of the fast path, which take less time than an update of the metrics, are added up in between:
-    every few seconds, and when this process responds with the metrics.
+    Responses of the fast path, which take less time than an update of the metrics, are added up every second,
+    and when this process responds with the metrics.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -166,6 +167,17 @@ class RequestMetrics:
             tally.counts[bisect_left(TIMES_S, duration_s)] += 1
             tally.total_s += duration_s
 
+    def start_adding_up(self) -> Callable[[], None]:
+        """Start the thread that adds up responses of the fast path; returns what ends it."""
+        stopping = threading.Event()
+
+        def add_up() -> None:
+            while not stopping.wait(ADDED_UP_EVERY_S):
+                self._add_tallies()
+
+        threading.Thread(target=add_up, name="metrics", daemon=True).start()
+        return stopping.set
+
     def _add_tallies(self) -> None:
         with self._lock:
             tallies, self._tallies = self._tallies, defaultdict(Tally)
@@ -182,8 +194,7 @@ class RequestMetrics:
         return cast(Labelled, child)
 
     def set_gauges(self, stream_clients: int, confirmed_at_s: float) -> None:
-        """Set the gauges, and add up; called every few seconds."""
-        self._add_tallies()
+        """Set the gauges; called every few seconds."""
         self._clients.set(stream_clients)
         self._confirmed_at.set(confirmed_at_s)
 

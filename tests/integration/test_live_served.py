@@ -1,6 +1,7 @@
 """Live streams as `python -m serving` sends them: beside requests, over a restart, and to its end."""
 
 import http.client
+import json
 import sys
 import time
 import urllib.request
@@ -121,3 +122,22 @@ def test_streams_starve_nobody_and_end_at_once(database_url: str, connection: ps
 
 def _has_room(port: int, stack: ExitStack) -> bool:
     return stack.enter_context(closing(Client(port))).status == 200
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("path", ["/health", "/api/stats/network"])
+def test_a_request_for_a_websocket_is_answered_by_http(database_url: str, path: str) -> None:
+    """There is none here: it was an exception, and an answer without a reason."""
+    upgrade = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    with serving(database_url) as (port, _):
+        connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        with closing(connection):
+            for _ in range(2):
+                connection.request("GET", path, headers=upgrade)
+                response = connection.getresponse()
+                assert (response.status, bool(json.loads(response.read()))) == (200, True)

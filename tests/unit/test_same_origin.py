@@ -33,6 +33,7 @@ def allows(guard: SameOrigin, origin: str | None, host: str) -> bool:
         ("null", "localhost:8000", False),
         ("", "localhost:8000", False),
         ("http://localhost:5173", "evil.example", False),
+        (None, "evil.example:port", False),
         (None, "localhost:8000", True),
     ],
 )

@@ -112,7 +112,7 @@ def test_every_page_before_during_and_after_an_event(site: tuple[Ui, ReceiptVen]
     assert client.events_page()["evt-1"].actual_reduction_kw >= 0
     assert client.ven_page("house").metrics.active_event_id == "evt-1"
     assert "evt-1" in {event.id for event in client.get("/api/events/history", list[ui.Event])}
-    assert client.overview().network_efficiency is not None
+    wait_for_answer(client.overview, lambda totals: totals.network_efficiency is not None)  # a cycle later
 
     _, (off_at, _) = house.wait_switched(2, 60)
     assert -1 <= off_at - _seconds(created.end_time) < LATE_S

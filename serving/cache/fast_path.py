@@ -54,8 +54,9 @@ class FastPath:
     def record(self, scope: Scope, response: SentResponse) -> None:
         """Keep a response of Falcon if its ETag is that of the cached one."""
         name = CACHED_PATHS.get(scope["raw_path"])
-        headers = None if name is None else _headers_of(scope)
-        cached = None if name is None else self._cache.peek(name)
+        if name is None:
+            return
+        headers, cached = _headers_of(scope), self._cache.peek(name)
         if headers is None or cached is None:
             return
         tag, _, _ = dict(response.headers).get(b"etag", b"").strip(b'"').partition(b"-")

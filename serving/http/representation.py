@@ -186,7 +186,7 @@ class SecurityHeaders:
                 response.set_header(name, value)
 
 
-class FastPath(Protocol):
+class RecordedResponses(Protocol):
     """Repeats responses that were sent before, without the application."""
 
     def response_to(self, scope: Scope) -> SentResponse | None:
@@ -199,7 +199,7 @@ class FastPath(Protocol):
 class App(falcon.App[Request, Response]):
     """A Falcon application with HEAD for each GET."""
 
-    fast_path: FastPath | None = None
+    fast_path: RecordedResponses | None = None
     """Asked first where a server calls the application."""
 
     set_client_address: Callable[[WSGIEnvironment], None] | None = None

@@ -127,7 +127,7 @@ def _has_room(port: int, stack: ExitStack) -> bool:
 @pytest.mark.thorough
 @pytest.mark.parametrize("path", ["/health", "/api/stats/network"])
 def test_a_request_for_a_websocket_is_answered_by_http(database_url: str, path: str) -> None:
-    """There is none here: it was an exception, and an answer without a reason."""
+    """There is none here."""
     upgrade = {
         "Upgrade": "websocket",
         "Connection": "Upgrade",

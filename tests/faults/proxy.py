@@ -14,6 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 CHUNK = 65_536
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 """The whole message. It is never in one chunk with another: before it, the client waits for an answer."""
+CUT_PROGRAM = b"\x00gridgate-ingest\x00"
+"""Within the first message of a connection: the one that stores telemetry, of several that a program has."""
 PORT = 5432
 SOCKET = f".s.PGSQL.{PORT}"
 
@@ -23,7 +25,7 @@ Cut = Literal["answer", "question", "client"]
 class PostgresProxy:
     """A client of `url` connects through the proxy, a socket in `directory`, to `database_url`.
 
-    Each cut ends the client's connection at its next COMMIT, so that the client cannot know the outcome:
+    Each cut ends a connection that stores telemetry at its next COMMIT; the client cannot know the outcome:
 
     - `answer`: the server has committed, and its answer is dropped.
     - `question`: the COMMIT itself is dropped, and the server sees the connection end.
@@ -106,6 +108,7 @@ class PostgresProxy:
     def _forward(self, client: socket.socket, server: socket.socket) -> Cut | None:
         """Forward until one of them ends, or until the cut."""
         other = {client: server, server: client}
+        stores_telemetry = False
         while True:
             ready, _, _ = select.select(other, [], [])
             for end in ready:
@@ -115,7 +118,8 @@ class PostgresProxy:
                 self._is_forwarding.wait()
                 if end is client:
                     time.sleep(len(chunk) / 1e6 * self.seconds_a_megabyte)
-                    if chunk == COMMIT and self._next_cut is not None:
+                    stores_telemetry = stores_telemetry or CUT_PROGRAM in chunk
+                    if stores_telemetry and chunk == COMMIT and self._next_cut is not None:
                         return self._cut(server)
                 other[end].sendall(chunk)
 

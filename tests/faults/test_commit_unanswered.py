@@ -28,8 +28,7 @@ CUTS: dict[Cut, int] = {"answer": 10, "question": 10, "client": 2}
 def test_nobody_knows_what_became_of_a_commit(site: Site, messages: int, cut: Cut) -> None:
     """Committed, aborted, or still open: ingest cannot know, and retries."""
     with PostgresProxy(site.directory / "proxy", site.database_url) as proxy:
-        # Without its other connection, which commits as well: only batches are to be cut, and counted.
-        worker = site.ingest(database_url=proxy.url, INGEST_COMMANDS="off")
+        worker = site.ingest(database_url=proxy.url)
         sender = site.sender(messages, limit=0)
         for number in range(1, CUTS[cut] + 1):
             proxy.cut_next(cut)

@@ -25,9 +25,12 @@ from schemas.tables.ledger import LANES
 KEYED_REASONS = ("conflict", "unknown_command")
 """Reasons for rejecting messages whose key exists already."""
 
-
 PARTITIONS_RETRY = timedelta(minutes=1)
 """Wait after a failed attempt to create a partition."""
+
+COUNT_AGAIN_AFTER = timedelta(minutes=1)
+SHARE_OF_ROOM = 16
+"""A worker counts the VENs again after it has registered this part of the room that was left."""
 
 
 class Stored(Struct, frozen=True):
@@ -52,6 +55,8 @@ class Store:
         self._known_vens: set[str] = set()
         self._known_days: set[date] = set()
         self._next_attempt_at = datetime.min.replace(tzinfo=UTC)
+        self._uncounted_vens = 0
+        self._count_again_at = datetime.min.replace(tzinfo=UTC)
         self._log = structlog.get_logger()
 
     def close(self) -> None:
@@ -66,7 +71,7 @@ class Store:
             the batch again is idempotent.
         """
         received_at = batch.received[0].received_at
-        self._reject_vens_beyond_quota(batch)
+        self._reject_vens_beyond_quota(batch, received_at)
         self._ensure_live_days(batch.days(), received_at)
         try:
             return self._transact(batch)
@@ -137,13 +142,19 @@ class Store:
             self._connection.execute(queries.REGISTER_VENS, [list(new), list(new.values())])
         return set(new)
 
-    def _reject_vens_beyond_quota(self, batch: Batch) -> None:
-        """Reject messages of new VENs beyond the quota, which several workers may exceed by a few."""
+    def _reject_vens_beyond_quota(self, batch: Batch, now: datetime) -> None:
+        """Reject messages of new VENs beyond the quota, which several workers may exceed by a few.
+
+        Counting takes as long as a hundred messages for each 10,000 VENs, and each worker meets each VEN for
+        the first time: so it is done for each batch only where the quota is nearly reached.
+        """
         new = [ven_id for ven_id in batch.vens if ven_id not in self._known_vens]
-        if not new:
+        self._uncounted_vens -= len(new)
+        if not new or (self._uncounted_vens >= 0 and now < self._count_again_at):
             return
         [count] = self._connection.execute(queries.COUNT_VENS).fetchone() or (0,)
         room = batch.limits.vens - count
+        self._uncounted_vens, self._count_again_at = room // SHARE_OF_ROOM, now + COUNT_AGAIN_AFTER
         if room >= len(new):
             return
         registered = {ven_id for [ven_id] in self._connection.execute(queries.REGISTERED_VENS, [new])}

@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from ingest.decoding.messages import Received
 from ingest.storing.batch import Batch
+from ingest.storing.queries import COUNT_VENS
 from ingest.storing.quotas import Limits, Quotas
 from ingest.storing.rejected import count_by_reason, replay
-from ingest.storing.store import Store
+from ingest.storing.store import COUNT_AGAIN_AFTER, Store
 from schemas.db.connections import connect
-from tests.integration.published import MAX_AHEAD, THREE, description, rows, status, telemetry
+from tests.integration.published import MAX_AHEAD, NOW, THREE, description, rows, status, telemetry
 
 VENS = "SELECT ven_id FROM vens ORDER BY 1"
 REPORTERS = "SELECT DISTINCT ven_id FROM ven_telemetry ORDER BY 1"
@@ -30,6 +33,16 @@ def counts(connection: psycopg.Connection) -> dict[str, int]:
 def store(database_url: str) -> Iterator[Store]:
     with connect(database_url, "tests") as own:
         yield Store(own, "tests")
+
+
+class CountingConnection(psycopg.Connection[tuple[Any, ...]]):
+    """Counts how often the VENs are counted."""
+
+    counts = 0
+
+    def execute(self, query: Any, *arguments: Any, **options: Any) -> psycopg.Cursor[tuple[Any, ...]]:
+        self.counts += query == COUNT_VENS
+        return super().execute(query, *arguments, **options)
 
 
 def test_vens_beyond_the_quota_are_refused_with_all_that_they_send(
@@ -65,6 +78,18 @@ def test_known_vens_report_on_while_there_are_too_many(
         assert stored.rejected == {"conflict": 3}
     connection.execute("UPDATE vens SET retired_at = now() WHERE ven_id <> 'a'")
     assert store.write(of(Quotas(Limits(vens=2)), telemetry("d"))).rejected == {}, "who retired makes room"
+
+
+def test_counting_is_rare_far_from_the_quota(database_url: str) -> None:
+    """Each batch has VENs that are new to its worker: counting for each cost more than all the rest."""
+    with CountingConnection.connect(database_url, autocommit=True) as own:
+        store, quotas = Store(own, "tests"), Quotas(Limits(vens=1_000))
+        for number in range(70):
+            store.write(of(quotas, telemetry(f"ven-{number}")))
+        assert own.counts == 2, "each time a sixteenth of the room is used up"
+        later = replace(telemetry("later"), received_at=NOW + COUNT_AGAIN_AFTER)
+        store.write(of(quotas, later))
+        assert own.counts == 3, "others register, too"
 
 
 def test_a_failed_attempt_refuses_once(store: Store, connection: psycopg.Connection) -> None:

@@ -19,6 +19,15 @@ from ingest.storing.store import Store, Stored
 from schemas.db.revisions import WrongRevisionError
 
 IDLE_S = 0.5
+BETWEEN_COMMITS_S = 0.1
+"""Time between the starts of two commits within which a batch grows for as long as messages come.
+
+A commit costs as much as a hundred messages. The first message after a silence does not wait.
+"""
+
+MORE_WITHIN_S = 0.003
+"""Where none comes for so long, the broker may be waiting for acknowledgements."""
+
 MOST_BATCH_BYTES = 32 * 1024 * 1024
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
@@ -100,12 +109,14 @@ class Worker:
         """Decode the next batch while the previous one is written; hand it over once that is done."""
         writing: Future[None] = Future()
         writing.set_result(None)
-        batch = Batch(self._quotas)
+        batch, next_commit_s = Batch(self._quotas), time.monotonic()
         while not self._stopping.is_set():
             self._gather(batch, writing)
-            if writing.done():
+            if batch.received and writing.done():
                 writing.result()
-                if batch.received and not self._stopping.is_set():
+                self._let_grow(batch, next_commit_s)
+                if not self._stopping.is_set():
+                    next_commit_s = time.monotonic() + BETWEEN_COMMITS_S
                     writing = writer.submit(self.commit, batch)
                     writing.add_done_callback(lambda _: self._source.wake())
                     batch = Batch(self._quotas)
@@ -113,13 +124,27 @@ class Worker:
 
     def _gather(self, batch: Batch, writing: Future[None]) -> None:
         """Add arrived messages to a batch; waits for messages, for the writer, or `IDLE_S`."""
-        room, room_bytes = self._batch_messages - len(batch.received), MOST_BATCH_BYTES - batch.size_bytes
-        if room > 0 and room_bytes > 0:
-            messages = self._source.take(room, room_bytes, IDLE_S)
-            self._metrics.took(len(messages))
-            batch.extend(messages, self._max_ahead)
+        if self._has_room(batch):
+            self._add_arrived(batch, IDLE_S)
         else:
             wait([writing], IDLE_S)
+
+    def _let_grow(self, batch: Batch, until_s: float) -> None:
+        """Add messages to a batch up to a time, for as long as they come."""
+        while self._has_room(batch) and time.monotonic() < until_s and not self._stopping.wait(MORE_WITHIN_S):
+            if not self._add_arrived(batch, timeout_s=0):
+                return
+
+    def _has_room(self, batch: Batch) -> bool:
+        return len(batch.received) < self._batch_messages and batch.size_bytes < MOST_BATCH_BYTES
+
+    def _add_arrived(self, batch: Batch, timeout_s: float) -> int:
+        """Add arrived messages to a batch; returns how many."""
+        room, room_bytes = self._batch_messages - len(batch.received), MOST_BATCH_BYTES - batch.size_bytes
+        messages = self._source.take(room, room_bytes, timeout_s)
+        self._metrics.took(len(messages))
+        batch.extend(messages, self._max_ahead)
+        return len(messages)
 
     def commit(self, batch: Batch) -> None:
         """Store a batch, retrying throughout a database outage, and acknowledge it.

@@ -10,6 +10,7 @@ import pytest
 
 from ingest.decoding.messages import Received
 from ingest.metrics import IngestMetrics
+from ingest.storing import worker as storing
 from ingest.storing.batch import Batch
 from ingest.storing.quotas import Quotas
 from ingest.storing.store import Store, Stored
@@ -393,6 +394,41 @@ def test_a_connection_that_breaks_in_the_commit_stores_once(
     assert value(connection, "SELECT count(*) FROM ven_telemetry") == 2
     assert value(connection, "SELECT count(*) FROM ingest_batches") == 1
     assert value(connection, "SELECT count(*) FROM rejected_messages") == 1
+
+
+class PacedLine(Line):
+    """Delivers more only when what it delivered before is committed, wherever a delivery is `None`."""
+
+    def __init__(self, *deliveries: Sequence[Received] | None) -> None:
+        super().__init__(*([] if each is None else each for each in deliveries))
+        self._waits = [each is None for each in deliveries]
+        self._woken = threading.Semaphore(0)
+
+    def take(self, most: int, most_bytes: int, timeout_s: float) -> list[Received]:
+        if self._waits and self._waits.pop(0):
+            assert self._woken.acquire(timeout=30)
+        return super().take(most, most_bytes, timeout_s)
+
+    def wake(self) -> None:
+        self._woken.release()
+
+
+def test_a_batch_grows_for_as_long_as_messages_come(
+    database_url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one does not wait, and nobody waits for a broker that waits for acknowledgements."""
+    monkeypatch.setattr(storing, "BETWEEN_COMMITS_S", 3600)
+    a, b, c, d, e, f, g = (telemetry(ven_id) for ven_id in "abcdefg")
+    line, stopping = PacedLine([], [a], None, [b, c], [d], [e], [], None, [f], [g], []), threading.Event()
+    made, close = worker(line, database_url, stopping)
+    runs = threading.Thread(target=made.run)
+    runs.start()
+    until(lambda: line.acknowledged == [a, b, c, d, e, f, g])
+    stopping.set()
+    runs.join(30)
+    close()
+    sizes = rows(connection, "SELECT messages FROM ingest_batches ORDER BY batch_id")
+    assert sizes == [(1,), (4,), (2,)]
 
 
 def test_a_stop_while_the_database_is_away_acknowledges_nothing() -> None:

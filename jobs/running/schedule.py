@@ -28,6 +28,7 @@ from jobs.storage.retention import (
     trim_live_changes,
     trim_records,
 )
+from jobs.storage.statistics import analyze_grown_tables, summarize_new_pages
 from jobs.storage.trimming import (
     trim_alarms,
     trim_openadr_messages,
@@ -298,6 +299,12 @@ def _quotas_and_sessions(cadence: Cadence) -> tuple[Job, ...]:
             "creates partitions of coming days, merges old ones into months and years",
             (partial(arrange_partitions, retention=cadence.by_resolution().get(RAW_S)),),
             rounds=40,
+        ),
+        Job(
+            "statistics",
+            5,
+            "analyzes tables that have doubled, and summarizes new pages in BRIN indexes",
+            (analyze_grown_tables, summarize_new_pages),
         ),
     )
 

@@ -9,7 +9,7 @@ from jobs.running.schedule import Job, schedule
 from jobs.settings import Cadence
 from tests.integration.published import NOW
 
-UPKEEP = {"retention", "trim", "quotas", "sessions", "partitions"}
+UPKEEP = {"retention", "trim", "quotas", "sessions", "partitions", "statistics"}
 """Jobs that change no answer, and cost more than all others: they make partitions, for one."""
 
 

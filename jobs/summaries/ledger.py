@@ -47,6 +47,7 @@ def claim(connection: Connection, lane: str, most_rows: int = MOST_ROWS) -> Clai
     A claim locks little more than it consumes, so that workers that claim at the same time get equal parts
     of a backlog. A batch whose transaction is not quite over is left for the next claim.
     """
+    connection.execute(pending_queries.READ_BY_ONE_PROCESS)
     batches = pl.concat(_pending(connection, lane, most_rows))
     unfinished = connection.execute(pending_queries.UNFINISHED).scalars().all()
     batches = batches.filter(~pl.col("xid").is_in(unfinished).fill_null(value=False))

@@ -52,6 +52,10 @@ and it gives up its locks after both.
 """
 
 
+READ_BY_ONE_PROCESS = text("SET LOCAL max_parallel_workers_per_gather = 0")
+"""All rows that are read are sent to us: parallel workers would only pass each on to another process."""
+
+
 def pending(lane: str, most: int) -> Relation:
     """Select batches that a lane has not consumed, oldest first, locked against other workers of the lane."""
     return (

@@ -30,7 +30,7 @@ from jobs.transforms.summaries.buckets import bucket_samples, coarsen
 from jobs.transforms.summaries.latest import contacts, latest_loads, latest_vens
 from schemas.db import channels, locks
 from schemas.db.horizons import dropped_before
-from schemas.devices.load_values import GONE_AFTER
+from schemas.devices.load_values import GONE_AFTER, newest_report
 from schemas.devices.totals import load_sums, ven_sums
 from schemas.tables import history, raw, snapshots
 from schemas.tables.forecasts import HALF_HOUR, stale_half_hours
@@ -101,7 +101,8 @@ def refresh_totals(
     """
     connection.execute(locks.exclusive(locks.TOTALS))
     vens = fetch(connection, ven_sums(gone_after), StatusSumsFrame)
-    loads = fetch(connection, load_sums(gone_after), LoadSumsFrame)
+    newest_ts = connection.execute(newest_report()).scalar_one()
+    loads = fetch(connection, load_sums(gone_after, newest_ts=newest_ts), LoadSumsFrame)
     network = totals.network_snapshot(vens, loads, _energy_today(connection, now, time_zone), now)
     types = totals.load_type_rollups(loads)
     write(connection, network, snapshots.network_snapshot, merging_queries.replace)

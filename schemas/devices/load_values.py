@@ -24,6 +24,7 @@ from sqlalchemy import (
     cast,
     false,
     func,
+    literal,
     or_,
     select,
     true,
@@ -89,10 +90,20 @@ def _interval(width: timedelta) -> ColumnElement[timedelta]:
     return cast(width, Interval)
 
 
-def gone_loads(gone_after: timedelta | None) -> Union:
+def newest_report() -> Select[datetime | None]:
+    """Select the newest device time of any VEN's reports; null without any."""
+    return select(func.max(ven_snapshots.c.ts))
+
+
+def gone_loads(gone_after: timedelta | None, newest_ts: datetime | None = None) -> Union:
     """Select all loads of the fleet that are gone: `ven_id`, `load_id`.
 
     For statements over the whole fleet: comparing each of 80,000 loads with its VEN takes twice the time.
+
+    Args:
+        gone_after: as for `is_gone`.
+        newest_ts: the result of `newest_report`, if it is known: then the planner knows that few loads lie
+            so far behind it, and does not build a hash table of all loads.
     """
     latest = load_snapshots.c
     removed = (
@@ -102,12 +113,12 @@ def gone_loads(gone_after: timedelta | None) -> Union:
     )
     if gone_after is None:
         return union_all(removed)
-    newest_ts = select(func.max(ven_snapshots.c.ts)).scalar_subquery()
+    newest = newest_report().scalar_subquery() if newest_ts is None else literal(newest_ts)
     behind = (
         select(latest.ven_id, latest.load_id)
         .join(ven_snapshots, ven_snapshots.c.ven_id == latest.ven_id)
         .where(
-            latest.ts < newest_ts - _interval(gone_after),  # for nearly all loads this is the only comparison
+            latest.ts < newest - _interval(gone_after),  # for nearly all loads this is the only comparison
             latest.ts < ven_snapshots.c.ts - _interval(gone_after),
         )
     )

@@ -1,6 +1,6 @@
 """Sums over latest values of VENs and loads: of the network for jobs, of a group's members for serving."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.sql.elements import CollectionAggregate
@@ -54,16 +54,25 @@ def ven_sums(gone_after: timedelta | None, members: CollectionAggregate[bool] | 
     )
 
 
-def load_sums(gone_after: timedelta | None, members: CollectionAggregate[bool] | None = None) -> Relation:
+def load_sums(
+    gone_after: timedelta | None,
+    members: CollectionAggregate[bool] | None = None,
+    newest_ts: datetime | None = None,
+) -> Relation:
     """Select sums over latest values of loads by type, and by whether they may be controlled now.
 
-    Generation is not negative usage: an exporting load adds nothing to it. The arguments are as above.
+    Generation is not negative usage: an exporting load adds nothing to it.
+
+    Args:
+        gone_after: as above.
+        members: as above.
+        newest_ts: as for `gone_loads`.
     """
     used_kw = func.greatest(func.coalesce(load_snapshots.c.used_power_kw, 0.0), 0.0)
     # Only the few exceptional VENs are joined: a hash lookup for each load.
     is_unreachable = ven_snapshots.c.status.in_(UNAVAILABLE)
     unreachable = select(ven_snapshots.c.ven_id).where(is_unreachable).subquery("unreachable")
-    gone = gone_loads(gone_after).subquery("gone")
+    gone = gone_loads(gone_after, newest_ts).subquery("gone")
     is_retired = exists().where(vens.c.ven_id == load_snapshots.c.ven_id, vens.c.retired_at.is_not(None))
     groups = (
         effective("load_type").label("load_type"),

@@ -28,6 +28,9 @@ A commit costs as much as a hundred messages. The first message after a silence 
 MORE_WITHIN_S = 0.003
 """Where none comes for so long, the broker may be waiting for acknowledgements."""
 
+NO_WAITS = 5
+"""Commits that do not wait after one that has waited for nothing: some brokers keep one message in flight."""
+
 MOST_BATCH_BYTES = 32 * 1024 * 1024
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
@@ -93,6 +96,7 @@ class Worker:
         self._metrics = metrics
         self._quotas = quotas or Quotas()
         self._store: Store | None = None
+        self._no_waits = 0
         self._log = structlog.get_logger()
 
     def run(self) -> None:
@@ -131,9 +135,15 @@ class Worker:
 
     def _let_grow(self, batch: Batch, until_s: float) -> None:
         """Add messages to a batch up to a time, for as long as they come."""
+        if self._no_waits > 0:
+            self._no_waits -= 1
+            return
+        has_grown = False
         while self._has_room(batch) and time.monotonic() < until_s and not self._stopping.wait(MORE_WITHIN_S):
             if not self._add_arrived(batch, timeout_s=0):
+                self._no_waits = 0 if has_grown else NO_WAITS
                 return
+            has_grown = True
 
     def _has_room(self, batch: Batch) -> bool:
         return len(batch.received) < self._batch_messages and batch.size_bytes < MOST_BATCH_BYTES

@@ -14,7 +14,7 @@ from ingest.storing import worker as storing
 from ingest.storing.batch import Batch
 from ingest.storing.quotas import Quotas
 from ingest.storing.store import Store, Stored
-from ingest.storing.worker import Stopped, Worker
+from ingest.storing.worker import NO_WAITS, Stopped, Worker
 from schemas.db.connections import Bounds, connect
 from tests.faults.proxy import PostgresProxy
 from tests.integration.published import (
@@ -429,6 +429,25 @@ def test_a_batch_grows_for_as_long_as_messages_come(
     close()
     sizes = rows(connection, "SELECT messages FROM ingest_batches ORDER BY batch_id")
     assert sizes == [(1,), (4,), (2,)]
+
+
+def test_a_broker_with_one_message_in_flight_is_seldom_waited_for(
+    database_url: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "BETWEEN_COMMITS_S", 3600)
+    messages = [telemetry(f"ven-{number}") for number in range(2 * NO_WAITS)]
+    paced = [step for message in messages for step in (None, [message], [])]
+    line, stopping = PacedLine(*paced), ImpatientEvent(waits=1000)
+    line.wake()
+    made, close = worker(line, database_url, stopping)
+    runs = threading.Thread(target=made.run)
+    runs.start()
+    until(lambda: line.acknowledged == messages)
+    stopping.set()
+    runs.join(30)
+    close()
+    assert value(connection, "SELECT count(*) FROM ingest_batches") == len(messages)
+    assert stopping.waits == 2, "before the second commit, and after five more again"
 
 
 def test_a_stop_while_the_database_is_away_acknowledges_nothing() -> None:

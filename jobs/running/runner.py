@@ -74,13 +74,16 @@ class Runner:
     def attempt(self, job: Job) -> None:
         """Run a job for a scheduler: any failure is logged, and retried after a back-off.
 
-        While another scheduler holds the lease, this one takes only the steps that schedulers share.
+        While another scheduler holds the lease, this one takes only the steps that schedulers share. A lane
+        that has overrun its period goes on at once with what has come meanwhile: the scheduler would wait
+        for the next multiple of the period.
         """
         backoff = self._backoffs.setdefault(job.name, Backoff(job.every_s, job.longest_wait_s))
         if backoff.is_waiting(self._monotonic()):
             return
         try:
-            self._drain(job, lambda: job.steps if self._take_lease(job) else job.shared_steps)
+            while self._has_overrun(job):
+                self._log.debug("job_overruns", job=job.name, every_s=job.every_s)
         except WrongRevisionError as error:
             self._log.debug("job_waits", job=job.name, reason=str(error))
         except Exception as error:  # noqa: BLE001 - of any kind: it must not stop the other jobs
@@ -90,6 +93,13 @@ class Runner:
         else:
             backoff.succeeded()
             self._record_success(job)
+
+    def _has_overrun(self, job: Job) -> bool:
+        """Run a job; returns whether it is a lane that had more to do than fits into its period."""
+        start = time.monotonic()
+        handled = self._drain(job, lambda: job.steps if self._take_lease(job) else job.shared_steps)
+        is_late = job.has_backlog and handled > 0 and time.monotonic() - start > job.every_s
+        return is_late and not self._is_stopping.is_set()
 
     def stop(self) -> None:
         """Stop draining backlogs after the current cycle."""

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Connection, Engine
 
@@ -98,6 +99,28 @@ def test_the_other_helps_with_the_backlog(
     assert value(connection, "SELECT refreshed_at FROM network_snapshot") == NOW
     one.attempt(SNAPSHOT)
     assert value(connection, "SELECT ven_count FROM network_snapshot") == 1
+
+
+def test_a_lane_that_overruns_its_period_goes_on_at_once(
+    engine: Engine, clock: Clock, store: Store, connection: psycopg.Connection
+) -> None:
+    """The scheduler would wait for the next multiple of the period, and totals would be as much older."""
+    [consume, *others] = SNAPSHOT.steps
+    waiting = list("bcd")
+
+    def consume_while_more_comes(session: Connection, now: datetime) -> int:
+        if waiting:
+            store.write(batch_of(telemetry(waiting.pop())))
+        return consume(session, now)
+
+    late = replace(SNAPSHOT, steps=(consume_while_more_comes, *others), every_s=0)
+    store.write(batch_of(telemetry("a")))
+    Runner(engine, clock).attempt(late)
+    assert value(connection, "SELECT count(*) FROM ven_snapshots") == 4
+    assert value(connection, "SELECT ven_count FROM network_snapshot") == 4
+    waiting += "ef"
+    Runner(engine, clock).attempt(replace(late, every_s=3600))
+    assert len(waiting) == 1, "a lane with time to spare leaves what has come meanwhile to its next cycle"
 
 
 def test_what_must_be_on_time_waits_for_no_lease(engine: Engine, clock: Clock, steps: Steps) -> None:

@@ -25,6 +25,9 @@ BETWEEN_COMMITS_S = 0.1
 A commit costs as much as a hundred messages. The first message after a silence does not wait.
 """
 
+ENOUGH_MESSAGES = 500
+"""A batch of so many does not wait for more: what a commit costs is little beside them."""
+
 MORE_WITHIN_S = 0.003
 """Where none comes for so long, the broker may be waiting for acknowledgements."""
 
@@ -139,11 +142,14 @@ class Worker:
             self._no_waits -= 1
             return
         has_grown = False
-        while self._has_room(batch) and time.monotonic() < until_s and not self._stopping.wait(MORE_WITHIN_S):
+        while self._is_small(batch) and time.monotonic() < until_s and not self._stopping.wait(MORE_WITHIN_S):
             if not self._add_arrived(batch, timeout_s=0):
                 self._no_waits = 0 if has_grown else NO_WAITS
                 return
             has_grown = True
+
+    def _is_small(self, batch: Batch) -> bool:
+        return len(batch.received) < ENOUGH_MESSAGES and self._has_room(batch)
 
     def _has_room(self, batch: Batch) -> bool:
         return len(batch.received) < self._batch_messages and batch.size_bytes < MOST_BATCH_BYTES

@@ -119,14 +119,17 @@ class Worker:
         batch, next_commit_s = Batch(self._quotas), time.monotonic()
         while not self._stopping.is_set():
             self._gather(batch, writing)
-            if batch.received and writing.done():
-                writing.result()
+            if not writing.done():
+                continue
+            writing.result()
+            if batch.received:
                 self._let_grow(batch, next_commit_s)
-                if not self._stopping.is_set():
-                    next_commit_s = time.monotonic() + BETWEEN_COMMITS_S
-                    writing = writer.submit(self.commit, batch)
-                    writing.add_done_callback(lambda _: self._source.wake())
-                    batch = Batch(self._quotas)
+                if self._stopping.is_set():
+                    break
+                next_commit_s = time.monotonic() + BETWEEN_COMMITS_S
+                writing = writer.submit(self.commit, batch)
+                writing.add_done_callback(lambda _: self._source.wake())
+                batch = Batch(self._quotas)
         writing.result()
 
     def _gather(self, batch: Batch, writing: Future[None]) -> None:

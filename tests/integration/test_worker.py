@@ -450,6 +450,21 @@ def test_a_broker_with_one_message_in_flight_is_seldom_waited_for(
     assert stopping.waits == 2, "before the second commit, and after five more again"
 
 
+class BrokenLine(PacedLine):
+    """Cannot acknowledge."""
+
+    def acknowledge(self, messages: list[Received]) -> None:
+        raise ConnectionError(f"{len(messages)} messages unacknowledged")
+
+
+def test_a_failed_acknowledgement_ends_the_worker_though_no_message_comes(database_url: str) -> None:
+    """With all that the broker may have in flight unacknowledged, none would ever come."""
+    made, close = worker(BrokenLine([telemetry("a")], None, None), database_url)
+    with pytest.raises(ConnectionError, match="1 messages unacknowledged"):
+        made.run()
+    close()
+
+
 def test_a_stop_while_the_database_is_away_acknowledges_nothing() -> None:
     stopping = ImpatientEvent()
     line = Line([telemetry("a")], [telemetry("b")])

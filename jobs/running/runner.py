@@ -83,6 +83,7 @@ class Runner:
             return
         try:
             while self._has_overrun(job):
+                self._succeeded(job, backoff)
                 self._log.debug("job_overruns", job=job.name, every_s=job.every_s)
         except WrongRevisionError as error:
             self._log.debug("job_waits", job=job.name, reason=str(error))
@@ -91,8 +92,7 @@ class Runner:
             reason = str(error.__cause__ or error).strip()
             self._log.error("job_failed", job=job.name, error=reason, next_in_s=wait_s)
         else:
-            backoff.succeeded()
-            self._record_success(job)
+            self._succeeded(job, backoff)
 
     def _has_overrun(self, job: Job) -> bool:
         """Run a job; returns whether it is a lane that had more to do than fits into its period."""
@@ -239,6 +239,10 @@ class Runner:
             rows = step(connection, now)
         self._metrics.took(job.name, name_of(step), time.monotonic() - start)
         return rows
+
+    def _succeeded(self, job: Job, backoff: Backoff) -> None:
+        backoff.succeeded()
+        self._record_success(job)
 
     def _record_success(self, job: Job) -> None:
         if not self._successes.is_due(job.name):

@@ -123,6 +123,25 @@ def test_a_lane_that_overruns_its_period_goes_on_at_once(
     assert len(waiting) == 1, "a lane with time to spare leaves what has come meanwhile to its next cycle"
 
 
+def test_an_overrunning_lane_records_its_success_in_between(
+    engine: Engine, clock: Clock, store: Store, connection: psycopg.Connection
+) -> None:
+    """For as long as it went on, the alarm `jobs_late` took it for standing still."""
+    recorded: list[datetime] = []
+    [consume, *others] = SNAPSHOT.steps
+
+    def consume_for_a_minute(session: Connection, now: datetime) -> int:
+        clock.move(60)
+        recorded.append(value(connection, "SELECT succeeded_at FROM job_leases"))
+        if len(recorded) < 3:
+            store.write(batch_of(telemetry(f"ven-{len(recorded)}")))
+        return consume(session, now)
+
+    store.write(batch_of(telemetry("a")))
+    Runner(engine, clock).attempt(replace(SNAPSHOT, steps=(consume_for_a_minute, *others), every_s=0))
+    assert recorded == [NOW, NOW + timedelta(seconds=60), NOW + timedelta(seconds=120)]
+
+
 def test_what_must_be_on_time_waits_for_no_lease(engine: Engine, clock: Clock, steps: Steps) -> None:
     """The holder of the lease may have died just before an event starts."""
     one, two_ = two(engine, clock)

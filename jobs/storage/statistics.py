@@ -6,11 +6,13 @@ minute, or a day that begins, costs several times as much as later. Both steps t
 rows.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import LockNotAvailable, UndefinedTable
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from jobs.queries.storage import statistics as queries
 from schemas.tables.metadata import metadata
@@ -31,9 +33,11 @@ def analyze_grown_tables(connection: Connection, _now: datetime) -> int:
 
     On Citus these are tables of the coordinator: its workers' autovacuum does the others.
     """
+    connection.execute(queries.LIMIT_LOCK_WAIT)
     grown = connection.execute(queries.GROWN_TABLES, TABLES).scalars().all()
     for name in grown:
-        connection.execute(queries.analyze(name))
+        with _unless_changed(connection):
+            connection.execute(queries.analyze(name))
     return len(grown)
 
 
@@ -43,15 +47,19 @@ def summarize_new_pages(connection: Connection, _now: datetime) -> int:
     A table that another session vacuums or changes is left to that session, or to the next run.
     """
     connection.execute(queries.LIMIT_LOCK_WAIT)
-    indexes = connection.execute(queries.UNSUMMARIZED, TABLES).scalars().all()
-    return sum(_summarize(connection, each) for each in indexes)
+    ranges = 0
+    for name in connection.execute(queries.UNSUMMARIZED, TABLES).scalars().all():
+        with _unless_changed(connection):
+            ranges += connection.execute(queries.SUMMARIZE, {"name": name}).scalar_one()
+    return ranges
 
 
-def _summarize(connection: Connection, index: str) -> int:
+@contextmanager
+def _unless_changed(connection: Connection) -> Iterator[None]:
+    """Roll back, and go on, if another session has locked the table or index, or has dropped it meanwhile."""
     try:
         with connection.begin_nested():
-            return int(connection.execute(queries.SUMMARIZE, {"name": index}).scalar_one())
-    except OperationalError as error:
-        if isinstance(error.orig, LockNotAvailable):
-            return 0
-        raise
+            yield
+    except DBAPIError as error:
+        if not isinstance(error.orig, (LockNotAvailable, UndefinedTable)):
+            raise

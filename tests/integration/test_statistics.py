@@ -1,12 +1,12 @@
 """Tables that grow fast are analyzed, and found by their BRIN indexes, before autovacuum comes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 
 from jobs.storage.statistics import FEWEST_ROWS, analyze_grown_tables, summarize_new_pages
 from schemas.db.connections import connect, engine_for
@@ -105,3 +105,37 @@ def test_a_table_that_is_being_vacuumed_waits_for_the_next_run(
         assert value(connection, ESTIMATE.format(TODAY)) < 0
         assert summarize(engine) == 0
     assert (analyze(engine), summarize(engine) > 2) == (1, True)
+
+
+def test_ranges_before_the_last_summarized_one_are_not_looked_at(
+    engine: Engine, connection: psycopg.Connection
+) -> None:
+    """A large table has a hundred thousand: each run took as long as the table was large."""
+    add_samples(connection, MANY)
+    summarize(engine)
+    connection.execute(f"SELECT brin_desummarize_range('{TODAY}_batch_id_idx', 0)".encode())
+    add_samples(connection, MANY, first=MANY + 1)
+    assert summarize(engine) > 2
+    assert value(connection, OF_TODAY) == 1
+
+
+@pytest.mark.parametrize("step", [analyze_grown_tables, summarize_new_pages])
+def test_a_table_that_is_dropped_meanwhile_is_skipped(
+    step: Callable[[Connection, datetime], int],
+    engine: Engine,
+    connection: psycopg.Connection,
+    database_url: str,
+) -> None:
+    """The job `partitions` drops those that it has merged, and `retention` old ones."""
+    add_samples(connection, MANY)
+
+    def drop_before(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("ANALYZE") or "brin_summarize" in statement:
+            with connect(database_url, "partitions") as other:
+                other.execute(f"DROP TABLE IF EXISTS {TODAY}".encode())
+
+    event.listen(engine, "before_cursor_execute", drop_before)
+    with engine.begin() as session:
+        step(session, NOW)
+        assert session.exec_driver_sql("SELECT 1").scalar_one() == 1
+    assert value(connection, f"SELECT to_regclass('{TODAY}')") is None

@@ -38,5 +38,23 @@ def analyze(name: str) -> TextClause:
     return text(f"ANALYZE (SKIP_LOCKED) {name}")
 
 
-SUMMARIZE = text("SELECT brin_summarize_new_values(CAST(:name AS regclass))")
-"""Summarize the pages that were added to a table; returns the number of ranges."""
+SUMMARIZE = text(
+    "WITH RECURSIVE target (id, width, last) AS ("
+    " SELECT found.oid, coalesce((SELECT CAST(option_value AS integer)"
+    " FROM pg_options_to_table(found.reloptions) WHERE option_name = 'pages_per_range'), 128),"
+    " pg_relation_size(indrelid) / CAST(current_setting('block_size') AS integer) - 1"
+    " FROM pg_catalog.pg_index JOIN pg_catalog.pg_class AS found ON found.oid = indexrelid"
+    " WHERE indexrelid = CAST(:name AS regclass)),"
+    " summarized (page, ranges) AS ("
+    " SELECT last, brin_summarize_range(id, last) FROM target WHERE last >= 0 UNION ALL"
+    " SELECT page - width, brin_summarize_range(id, page - width) FROM summarized, target"
+    " WHERE ranges > 0 AND page >= width)"
+    " SELECT CAST(coalesce(sum(ranges), 0) AS integer) FROM summarized"
+)
+"""Summarize the pages that were added to a table, the last ones first, up to those that are summarized;
+returns the number of ranges.
+
+`brin_summarize_new_values` looks at each range of the table, at each run: old days, of which the last vacuum
+has left the last rows, would take longer than all new ones. Gaps before that, if PostgreSQL could not note all
+ranges that it should summarize while the jobs were away, are left to the next vacuum.
+"""

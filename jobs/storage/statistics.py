@@ -33,8 +33,8 @@ def analyze_grown_tables(connection: Connection, _now: datetime) -> int:
 
     On Citus these are tables of the coordinator: its workers' autovacuum does the others.
     """
-    connection.execute(queries.LIMIT_LOCK_WAIT)
     grown = connection.execute(queries.GROWN_TABLES, TABLES).scalars().all()
+    connection.execute(queries.LIMIT_LOCK_WAIT)
     for name in grown:
         with _unless_changed(connection):
             connection.execute(queries.analyze(name))
@@ -46,9 +46,9 @@ def summarize_new_pages(connection: Connection, _now: datetime) -> int:
 
     A table that another session vacuums or changes is left to that session, or to the next run.
     """
+    names, ranges = connection.execute(queries.UNSUMMARIZED, TABLES).scalars().all(), 0
     connection.execute(queries.LIMIT_LOCK_WAIT)
-    ranges = 0
-    for name in connection.execute(queries.UNSUMMARIZED, TABLES).scalars().all():
+    for name in names:
         with _unless_changed(connection):
             ranges += connection.execute(queries.SUMMARIZE, {"name": name}).scalar_one()
     return ranges

@@ -95,12 +95,13 @@ def test_few_rows_and_the_default_partition_are_left_alone(
     assert (analyze(engine), summarize(engine)) == (0, 0)
 
 
-def test_a_table_that_is_being_vacuumed_waits_for_the_next_run(
-    engine: Engine, connection: psycopg.Connection, database_url: str
+@pytest.mark.parametrize("mode", ["SHARE UPDATE EXCLUSIVE", "ACCESS EXCLUSIVE"])
+def test_a_table_that_is_being_vacuumed_or_moved_waits_for_the_next_run(
+    mode: str, engine: Engine, connection: psycopg.Connection, database_url: str
 ) -> None:
     add_samples(connection, MANY)
     with connect(database_url, "vacuum") as other, other.transaction():
-        other.execute(f"LOCK TABLE {TODAY} IN SHARE UPDATE EXCLUSIVE MODE".encode())
+        other.execute(f"LOCK TABLE {TODAY} IN {mode} MODE".encode())
         analyze(engine)
         assert value(connection, ESTIMATE.format(TODAY)) < 0
         assert summarize(engine) == 0

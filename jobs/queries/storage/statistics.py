@@ -8,10 +8,15 @@ LIMIT_LOCK_WAIT = text("SET LOCAL lock_timeout = '50ms'")
 _OURS = (
     "WITH ours AS ("
     " SELECT CAST(to_regclass(name) AS oid) AS id FROM unnest(CAST(:tables AS text[])) AS given (name)"
-    " UNION SELECT id FROM unnest(CAST(:partitioned AS text[])) AS given (name),"
-    " LATERAL raw_partitions(CAST(name AS regclass)) WHERE NOT is_default)"
+    " UNION SELECT inhrelid FROM unnest(CAST(:partitioned AS text[])) AS given (name)"
+    " JOIN pg_catalog.pg_partitioned_table ON partrelid = CAST(name AS regclass)"
+    " JOIN pg_catalog.pg_inherits ON inhparent = partrelid"
+    " AND inhrelid <> partdefid AND NOT inhdetachpending)"
 )
-"""Tables, and the partitions of partitioned ones: not the default one, on whose lock ingest would wait."""
+"""Tables, and the partitions of partitioned ones: not the default one, on whose lock ingest would wait.
+
+Not by `raw_partitions`, which waits for sessions that have locked a partition.
+"""
 
 GROWN_TABLES = text(
     f"{_OURS} SELECT CAST(CAST(id AS regclass) AS text) FROM ours"
@@ -55,6 +60,6 @@ SUMMARIZE = text(
 returns the number of ranges.
 
 `brin_summarize_new_values` looks at each range of the table, at each run: old days, of which the last vacuum
-has left the last rows, would take longer than all new ones. Gaps before that, if PostgreSQL could not note all
-ranges that it should summarize while the jobs were away, are left to the next vacuum.
+has left the last rows, would take longer than all new ones. Gaps before that, if PostgreSQL could not note
+all ranges that it should summarize while the jobs were away, are left to the next vacuum.
 """

@@ -1,7 +1,5 @@
 """`python -m jobs` as a child process that can be frozen, with its `/health`."""
 
-import os
-import signal
 import sys
 import urllib.error
 import urllib.request
@@ -11,6 +9,7 @@ from local.child import ProcessSpec
 from local.environment import REPOSITORY, inherited_environment
 from local.ports import HOST, free_ports
 from local.service import Service
+from tests.faults.freezing import freeze, thaw
 
 
 def health(port: int, path: str = "/health") -> tuple[int, str]:
@@ -48,10 +47,10 @@ class Scheduler(Service):
         )
 
     def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        thaw(self.pid)
 
     def health(self) -> tuple[int, str]:
         return health(self.port)

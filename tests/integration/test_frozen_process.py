@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import os
-import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -23,6 +21,7 @@ from jobs.running.sessions import end_frozen_sessions
 from local.ports import HOST
 from schemas.db.connections import connect
 from tests.faults.deadline import until
+from tests.faults.freezing import freeze, thaw
 from tests.faults.jobs import Scheduler, health
 from tests.faults.mosquitto import Mosquitto
 from tests.faults.program import Ingest
@@ -175,7 +174,7 @@ def test_ingest_frozen_within_a_transaction(
         publish(broker, "a", 1.0)
         waits = "wait_event_type = 'Lock'"
         until(lambda: sessions(connection, "ingest", waits) == 1, 20, lambda: "it does not wait")
-        os.kill(first.pid, signal.SIGSTOP)
+        freeze(first.pid)
         blocking.execute("ROLLBACK")
     until(lambda: sessions(connection, "ingest", IDLE) == 1, 10, lambda: "it has no transaction")
     second.start()
@@ -183,7 +182,7 @@ def test_ingest_frozen_within_a_transaction(
     publish(broker, "b", 2.0)
     publish(broker, "a", 1.0)
     until(lambda: stored(connection) == [("a", 1.0), ("b", 2.0)], ENDED_WITHIN_S, lambda: "the other waits")
-    os.kill(first.pid, signal.SIGCONT)
+    thaw(first.pid)
     publish(broker, "c", 3.0)
     until(lambda: first.has_logged("store_failed") > 0, 20, lambda: "it has not noticed")
     for each in workers:

@@ -1,7 +1,6 @@
 """A pool of writer processes stores each message once, whatever happens to one of its processes."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from ingest.writers.suspects import Suspects
 from ingest.writers.writer import Launch, WriterContext
 from tests.bench.fleet import reports
 from tests.conftest import REPOSITORY
+from tests.faults.freezing import freeze
 from tests.integration.published import NOW, until, value
 
 pytestmark = pytest.mark.thorough  # programs are started, and ended
@@ -134,7 +134,7 @@ def test_a_frozen_writer_is_replaced(
     with pool(source, launch_by(SERVE, database_url)) as (_, metrics):
         until(lambda: source.is_done, WITHIN_S)
         frozen = running_writers()[0]
-        frozen.send_signal(signal.SIGSTOP)
+        freeze(frozen.pid)
         source.put([Received(m.topic, m.payload, NOW, (2, n)) for n, m in late()])
         until(lambda: source.is_done, WITHIN_S)
         until(lambda: not frozen.is_running() or frozen.status() == psutil.STATUS_ZOMBIE, WITHIN_S)

@@ -145,9 +145,9 @@ class Store:
     def _reject_vens_beyond_quota(self, batch: Batch, now: datetime) -> None:
         """Reject messages of new VENs beyond the quota, which several workers may exceed.
 
-        Counting takes as long as a hundred messages for each 10,000 VENs, and each worker meets each VEN for
-        the first time: so it is done for each batch only where the quota is nearly reached. Each further
-        worker may exceed it by a sixteenth of the room that it has found.
+        Counting reads the whole registry, and each worker meets each VEN for the first time: so it is done
+        for each batch only where the quota is nearly reached. Each further worker may exceed it by a
+        sixteenth of the room that it has found.
         """
         new = [ven_id for ven_id in batch.vens if ven_id not in self._known_vens]
         self._uncounted_vens -= len(new)

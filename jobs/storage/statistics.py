@@ -21,7 +21,7 @@ from schemas.tables.raw import PARTITIONED
 FEWEST_ROWS = 5_000
 """Fewer rows are read at once, whatever the plan."""
 
-TABLES = {
+PARAMETERS = {
     "tables": [table.name for table in metadata.sorted_tables if table not in PARTITIONED],
     "partitioned": [table.name for table in PARTITIONED],
     "fewest": FEWEST_ROWS,
@@ -33,7 +33,7 @@ def analyze_grown_tables(connection: Connection, _now: datetime) -> int:
 
     On Citus these are tables of the coordinator: its workers' autovacuum does the others.
     """
-    grown = connection.execute(queries.GROWN_TABLES, TABLES).scalars().all()
+    grown = connection.execute(queries.GROWN_TABLES, PARAMETERS).scalars().all()
     connection.execute(queries.LIMIT_LOCK_WAIT)
     for name in grown:
         with _unless_changed(connection):
@@ -46,7 +46,7 @@ def summarize_new_pages(connection: Connection, _now: datetime) -> int:
 
     A table that another session vacuums or changes is left to that session, or to the next run.
     """
-    names, ranges = connection.execute(queries.UNSUMMARIZED, TABLES).scalars().all(), 0
+    names, ranges = connection.execute(queries.UNSUMMARIZED, PARAMETERS).scalars().all(), 0
     connection.execute(queries.LIMIT_LOCK_WAIT)
     for name in names:
         with _unless_changed(connection):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.deadline import until
@@ -26,7 +27,8 @@ def thaw(pid: int) -> None:
 
 def _states(pid: int) -> list[bytes]:
     """Return the states of all threads, by the letters of proc(5): the field after the name in brackets."""
-    return [
-        (task / "stat").read_bytes().rpartition(b")")[2].split()[0]
-        for task in Path(f"/proc/{pid}/task").iterdir()
-    ]
+    states = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # this thread has ended meanwhile
+            states.append((task / "stat").read_bytes().rpartition(b")")[2].split()[0])
+    return states

@@ -46,6 +46,11 @@ def add_samples(connection: psycopg.Connection, count: int, at: datetime = NOW, 
         " SELECT 'ven-' || n, 'l', %s::timestamptz, n / 100 FROM generate_series(%s::int, %s::int) AS n",
         [at, first, first + count - 1],
     )
+    flush_counts(connection)
+
+
+def flush_counts(connection: psycopg.Connection) -> None:
+    """Have PostgreSQL count what this session has written: at the end of the next statement."""
     connection.execute("SELECT pg_stat_force_next_flush()")
     connection.execute("SELECT 1")
 
@@ -68,8 +73,7 @@ def test_a_table_is_analyzed_each_time_it_has_doubled(engine: Engine, connection
     assert value(connection, ESTIMATE.format(TODAY)) == MANY
     assert analyze(engine) == 0
     connection.execute("UPDATE ven_load_samples SET used_power_kw = 1")  # many changes are no growth
-    connection.execute("SELECT pg_stat_force_next_flush()")
-    connection.execute("SELECT 1")
+    flush_counts(connection)
     assert analyze(engine) == 0
     add_samples(connection, 2 * MANY, first=MANY + 1)
     assert analyze(engine) == 1

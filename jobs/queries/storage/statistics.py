@@ -26,7 +26,6 @@ GROWN_TABLES = text(
 )
 """Tables with twice the rows that they had at their last ANALYZE; without one, with twice `fewest`."""
 
-
 UNSUMMARIZED = text(
     f"{_OURS} SELECT CAST(CAST(indexrelid AS regclass) AS text)"
     " FROM ours JOIN pg_catalog.pg_index ON indrelid = id"
